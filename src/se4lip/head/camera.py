@@ -1,0 +1,112 @@
+"""Where head points land in the picture: rigid poses and the pinhole camera.
+
+A pose is ``camera_from_head`` ``[3, 4]``: ``x_camera = R @ x_head + t``. Axes as in `se4lip.types`:
+the camera looks along +z, x right, y down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from se4lip.types import Camera, InputError
+
+
+def identity_pose(
+    dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> Float[Tensor, "3 4"]:
+    """The pose of a head that sits in the camera."""
+    return torch.eye(3, 4, dtype=dtype, device=device)
+
+
+def pose_from_vector(
+    rotation: Float[Tensor, "*b 3"], translation: Float[Tensor, "*b 3"]
+) -> Float[Tensor, "*b 3 4"]:
+    """Pose of a rotation vector (axis times angle in radians) and a translation; differentiable.
+
+    Smooth at zero rotation, so that a pose can be optimised from the identity.
+    """
+    angle2 = (rotation * rotation).sum(-1, keepdim=True)[..., None]
+    small = angle2 < 1e-6
+    angle2_safe = torch.where(small, torch.ones_like(angle2), angle2)
+    angle = angle2_safe.sqrt()
+    # sin(a)/a and (1 - cos(a))/a^2, by their series near zero where the quotients lose digits
+    sinc = torch.where(small, 1 - angle2 / 6, angle.sin() / angle)
+    versinc = torch.where(small, 0.5 - angle2 / 24, (1 - angle.cos()) / angle2_safe)
+    x, y, z = rotation.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    eye = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
+    rotation_matrix = eye + sinc * cross + versinc * (cross @ cross)
+    return torch.cat([rotation_matrix, translation[..., None]], -1)
+
+
+def compose(
+    c_from_b: Float[Tensor, "*b 3 4"], b_from_a: Float[Tensor, "*b 3 4"]
+) -> Float[Tensor, "*b 3 4"]:
+    """``c_from_a``: first ``b_from_a``, then ``c_from_b``."""
+    rotation = c_from_b[..., :3] @ b_from_a[..., :3]
+    translation = c_from_b[..., :3] @ b_from_a[..., 3:] + c_from_b[..., 3:]
+    return torch.cat([rotation, translation], -1)
+
+
+def invert(b_from_a: Float[Tensor, "*b 3 4"]) -> Float[Tensor, "*b 3 4"]:
+    """``a_from_b`` of a rigid pose (its rotation must be orthonormal)."""
+    transposed = b_from_a[..., :3].transpose(-1, -2)
+    return torch.cat([transposed, -transposed @ b_from_a[..., 3:]], -1)
+
+
+def transform(
+    b_from_a: Float[Tensor, "*b 3 4"], points_a: Float[Tensor, "*b n 3"]
+) -> Float[Tensor, "*b n 3"]:
+    """Carries points from frame ``a`` to frame ``b``."""
+    return points_a @ b_from_a[..., :3].transpose(-1, -2) + b_from_a[..., None, :, 3]
+
+
+def project_px(points: Float[Tensor, "*b 3"], camera: Camera) -> Float[Tensor, "*b 2"]:
+    """Pixels of points in camera coordinates. Points need ``z > 0``; nothing is clipped."""
+    principal = points.new_tensor([camera.cx_px, camera.cy_px])
+    return camera.focal_px * points[..., :2] / points[..., 2:] + principal
+
+
+def unproject(
+    pixels: Float[Tensor, "*b 2"], depth: Float[Tensor, "*b"], camera: Camera
+) -> Float[Tensor, "*b 3"]:
+    """Camera coordinates of pixel positions at depth ``z``; undoes `project_px`."""
+    principal = pixels.new_tensor([camera.cx_px, camera.cy_px])
+    xy = (pixels - principal) * depth[..., None] / camera.focal_px
+    return torch.cat([xy, depth[..., None]], -1)
+
+
+def resized(camera: Camera, width_px: int, height_px: int) -> Camera:
+    """The camera of the same view drawn at another size of the same aspect ratio.
+
+    Raises: InputError when the aspect ratio changes by more than a pixel's rounding.
+    """
+    scale = width_px / camera.width_px
+    if abs(camera.height_px * scale - height_px) > 1:
+        raise InputError(
+            f"a {camera.width_px}x{camera.height_px} camera cannot be resized to "
+            f"{width_px}x{height_px}: keep the aspect ratio, or crop first"
+        )
+    return Camera(
+        focal_px=camera.focal_px * scale,
+        cx_px=camera.cx_px * scale,
+        cy_px=camera.cy_px * scale,
+        width_px=width_px,
+        height_px=height_px,
+    )
+
+
+def cropped(camera: Camera, left_px: int, top_px: int, width_px: int, height_px: int) -> Camera:
+    """The camera that sees a rectangle of the picture, which may reach beyond its borders."""
+    return dataclasses.replace(
+        camera,
+        cx_px=camera.cx_px - left_px,
+        cy_px=camera.cy_px - top_px,
+        width_px=width_px,
+        height_px=height_px,
+    )

@@ -1,0 +1,165 @@
+"""Draws Gaussians. One verb, `rasterize`, and three back ends that give the same numbers.
+
+The picture is defined by (the oracle, `raster_oracle`, is this text in PyTorch):
+
+1.  A Gaussian with camera-space centre ``(x, y, z)`` and ``z < near`` is not drawn.
+2.  EWA projection: ``cov2d = J cov3d J^T + eps2d I`` with ``J`` the Jacobian of the pinhole at the
+    centre, whose ``x/z`` and ``y/z`` are first clamped to 1.3 times the view (0.3 half-views beyond
+    the border), because the linearisation explodes off screen.
+3.  At a pixel centre, ``alpha = min(ALPHA_MAX, opacity * exp(-d^T cov2d^-1 d / 2))``; less than
+    ``ALPHA_MIN`` is nothing.
+4.  From ``T = 1``, front to back by ``z`` (ties by index): ``rgb += T alpha colour``, then
+    ``T *= 1 - alpha``. The first Gaussian that would bring ``T`` to ``TRANSMITTANCE_MIN`` or
+    below is left out, with all behind it.
+5.  ``rgb += T background``, ``alpha = 1 - T``.
+
+The cuts in 1, 3 and 4 are not differentiated. Every constant is gsplat 1.5.3's.
+Source: Zwicker et al. 2001 (EWA); Kerbl et al. 2023 (3DGS).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from se4lip.head.splat.gaussians import Gaussians
+from se4lip.types import Camera, InputError
+
+ALPHA_MAX = 0.999
+ALPHA_MIN = 1 / 255
+TRANSMITTANCE_MIN = 1e-4
+FRUSTUM_MARGIN = 0.3
+
+Backend = Literal["auto", "oracle", "numba", "gsplat"]
+
+
+@dataclass(frozen=True)
+class RasterConfig:
+    """``eps2d_px2``: variance added to every projected Gaussian, a low-pass of 0.55 px.
+    ``near``: smallest drawn depth, in the unit of the means."""
+
+    eps2d_px2: float = 0.3
+    near: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not (self.eps2d_px2 > 0 and self.near > 0):
+            raise InputError(f"{self} needs both values above zero")
+
+
+DEFAULT = RasterConfig()
+
+
+def rasterize(
+    gaussians: Gaussians,
+    camera: Camera,
+    background: Float[Tensor, " C"] | Float[Tensor, "H W C"] | None = None,
+    camera_from_head: Float[Tensor, "3 4"] | None = None,
+    *,
+    screen_offsets_px: Float[Tensor, "N 2"] | None = None,
+    config: RasterConfig = DEFAULT,
+    backend: Backend = "auto",
+) -> tuple[Float[Tensor, "H W C"], Float[Tensor, "H W"]]:
+    """Draws the Gaussians and returns ``(rgb, alpha)``, differentiable in every tensor.
+
+    ``background`` is one colour or a picture behind the Gaussians, black if None.
+    ``camera_from_head`` is the head's pose, the identity if None. ``screen_offsets_px`` is added
+    to the projected centres: pass zeros that require a gradient, and their gradient is the
+    picture-plane gradient that `densify` wants.
+
+    ``auto`` is gsplat for CUDA tensors, numba for float32 on the CPU, else the oracle.
+
+    Raises: InputError when values are not finite, a quaternion is zero, a scale is negative, an
+    opacity lies outside [0, 1], shapes disagree, or the back end cannot take the tensors.
+    """
+    offsets = screen_offsets_px
+    _check_inputs(gaussians, camera, background, camera_from_head, offsets)
+    if background is None:
+        background = gaussians.colours.new_zeros(gaussians.channels)
+    if camera_from_head is None:
+        camera_from_head = torch.eye(
+            3, 4, dtype=gaussians.means.dtype, device=gaussians.means.device
+        )
+    chosen = choose_backend(gaussians.means) if backend == "auto" else backend
+    if chosen == "oracle":
+        from se4lip.head.splat.raster_oracle import rasterize_oracle
+
+        return rasterize_oracle(gaussians, camera, background, camera_from_head, offsets, config)
+    if chosen == "numba":
+        from se4lip.head.splat.raster_numba import rasterize_numba
+
+        return rasterize_numba(gaussians, camera, background, camera_from_head, offsets, config)
+    if chosen == "gsplat":
+        from se4lip.head.splat.raster_gsplat import rasterize_gsplat
+
+        return rasterize_gsplat(gaussians, camera, background, camera_from_head, offsets, config)
+    raise InputError(f"backend '{backend}' is unknown: choose auto, oracle, numba or gsplat")
+
+
+def choose_backend(means: Tensor) -> Literal["oracle", "numba", "gsplat"]:
+    """The back end that ``auto`` stands for, by the tensors' device and dtype."""
+    if means.is_cuda:
+        return "gsplat"
+    return "oracle"
+
+
+def _check_inputs(
+    gaussians: Gaussians,
+    camera: Camera,
+    background: Tensor | None,
+    camera_from_head: Tensor | None,
+    screen_offsets_px: Tensor | None,
+) -> None:
+    channels = gaussians.channels
+    picture = (camera.height_px, camera.width_px, channels)
+    if background is not None and tuple(background.shape) not in ((channels,), picture):
+        raise InputError(
+            f"background has shape {list(background.shape)}, but [{channels}] or {list(picture)} "
+            f"is needed for colours of {channels} channels"
+        )
+    if camera_from_head is not None and tuple(camera_from_head.shape) != (3, 4):
+        raise InputError(
+            f"camera_from_head has shape {list(camera_from_head.shape)}, but [3, 4] is needed: "
+            "drop the last row of a 4x4 pose"
+        )
+    wanted = (len(gaussians), 2)
+    if screen_offsets_px is not None and tuple(screen_offsets_px.shape) != wanted:
+        raise InputError(
+            f"screen_offsets_px have shape {list(screen_offsets_px.shape)}, "
+            f"but {list(wanted)} is needed"
+        )
+    given = {
+        **gaussians.tensors(),
+        "background": background,
+        "camera_from_head": camera_from_head,
+        "screen_offsets_px": screen_offsets_px,
+    }
+    for name, tensor in given.items():
+        if tensor is None:
+            continue
+        if tensor.dtype != gaussians.means.dtype or tensor.device != gaussians.means.device:
+            raise InputError(
+                f"{name} is {tensor.dtype} on {tensor.device}, but means are "
+                f"{gaussians.means.dtype} on {gaussians.means.device}: "
+                "convert them to one dtype and device"
+            )
+        if not tensor.detach().isfinite().all():
+            raise InputError(
+                f"{name} of the Gaussians holds NaN or infinite values: the fit has diverged, "
+                "or the file is damaged"
+            )
+    if len(gaussians) == 0:
+        return
+    if gaussians.scales.detach().amin() < 0:
+        raise InputError("scales hold negative values: pass standard deviations, not logarithms")
+    if gaussians.quats.detach().abs().amax(-1).amin() == 0:
+        raise InputError("quats hold a zero quaternion, which is no rotation: use (1, 0, 0, 0)")
+    low, high = gaussians.opacities.detach().aminmax()
+    if low < 0 or high > 1:
+        raise InputError(
+            f"opacities lie in [{low:.3g}, {high:.3g}], but [0, 1] is needed: "
+            "pass sigmoid(logits), not logits"
+        )
