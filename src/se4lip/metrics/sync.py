@@ -1,0 +1,162 @@
+"""How well sound and lips agree in time, from two rows of embeddings and a speech mask.
+
+One sign convention for the whole package: **a positive offset means that the sound comes later than
+the picture**. The lips of frame ``t`` are then heard at frame ``t + offset``, so that is where the
+similarity ``lips[t] . speech[t + k]`` peaks. A clip whose sound was delayed by k frames reads +k.
+(joonson/syncnet_python prints the opposite sign.)
+
+Row ``t`` of an embedding is about the window of frames ``[t - window_frames + lookahead_frames,
+t + lookahead_frames)``, as in ``audio.timebase.Window``: t-3 ... t+1 by default. A window counts
+only when all its frames lie inside the clip. Similarity is the cosine.
+
+Source: Chung & Zisserman, "Out of time: automated lip sync in the wild", ACCV-W 2016, for the task
+(31 offsets, one frame of tolerance, averaging over consecutive windows) and for "median minus
+minimum" confidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from se4lip.types import FRAME_RATE_HZ, InputError
+
+FRAME_MS = 1000 / FRAME_RATE_HZ
+
+
+@dataclass(frozen=True)
+class OffsetCounts:
+    """How often the true offset was found. Counts of several clips are added with ``+``."""
+
+    right: int = 0
+    total: int = 0
+    candidates: int = 0
+    """Offsets there were to choose from, summed over the ``total`` questions."""
+    lucky: float = 0.0
+    """Questions a blind guess would have got right, in expectation."""
+
+    def __add__(self, other: OffsetCounts) -> OffsetCounts:
+        return OffsetCounts(
+            self.right + other.right,
+            self.total + other.total,
+            self.candidates + other.candidates,
+            self.lucky + other.lucky,
+        )
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.total if self.total else float("nan")
+
+    @property
+    def mean_candidates(self) -> float:
+        return self.candidates / self.total if self.total else float("nan")
+
+    @property
+    def chance(self) -> float:
+        return self.lucky / self.total if self.total else float("nan")
+
+
+def offset_accuracy(
+    speech_emb: Float[Tensor, "T D"],
+    lip_emb: Float[Tensor, "T D"],
+    speech_mask: Bool[Tensor, " T"],
+    max_shift: int = 15,
+    context_frames: int = 5,
+    window_frames: int = 5,
+    tolerance: int = 1,
+    lookahead_frames: int = 2,
+) -> OffsetCounts:
+    """Choosing the true offset of a clip in sync among ``2 max_shift + 1``.
+
+    A question is a run of ``context_frames`` frames of lips, all of them inside speech: the
+    similarity is averaged over its ``context_frames - window_frames + 1`` consecutive windows, and
+    the best of the offsets -max_shift ... max_shift is right when it lies within ``tolerance``
+    frames of 0. Offsets that need sound from outside the clip are no candidates, which makes the
+    questions of short clips easier: report ``mean_candidates`` and ``chance`` beside ``accuracy``.
+    A tie between a right and a wrong offset is wrong. Questions with no wrong candidate left are
+    not asked.
+    """
+    _check(speech_emb, lip_emb, speech_mask)
+    windows = context_frames - window_frames + 1
+    if windows < 1 or window_frames < 1:
+        raise InputError(
+            f"a context of {context_frames} frames holds no window of {window_frames} frames: "
+            "ask for a longer context"
+        )
+    similarity = shifted_similarity(speech_emb, lip_emb, max_shift, window_frames, lookahead_frames)
+    if len(similarity) < context_frames:
+        return OffsetCounts()
+    # A NaN (an offset outside the clip) in any window of the run makes the run's mean NaN.
+    runs = similarity.unfold(0, windows, 1).mean(-1)
+
+    # Question q is about the frames q ... q + context - 1; row q + past is its first window.
+    past = window_frames - lookahead_frames
+    spoken = speech_mask.to(runs.device).unfold(0, context_frames, 1).all(-1)
+    runs = runs[past : past + len(spoken)]
+    runs = runs[spoken[: len(runs)]]  # without look-ahead the last question has no row
+
+    candidate = ~runs.isnan()
+    shift = torch.arange(-max_shift, max_shift + 1, device=runs.device)
+    near = (shift.abs() <= tolerance).expand_as(candidate)
+    asked = (candidate & near).any(1) & (candidate & ~near).any(1)
+    runs, candidate, near = runs[asked], candidate[asked], near[asked]
+
+    floor = runs.new_tensor(-torch.inf)
+    best_near = torch.where(candidate & near, runs, floor).amax(1)
+    best_far = torch.where(candidate & ~near, runs, floor).amax(1)
+    choices = candidate.sum(1)
+    return OffsetCounts(
+        right=int((best_near > best_far).sum()),
+        total=len(runs),
+        candidates=int(choices.sum()),
+        lucky=float(((candidate & near).sum(1) / choices).sum()),
+    )
+
+
+def shifted_similarity(
+    speech_emb: Float[Tensor, "T D"],
+    lip_emb: Float[Tensor, "T D"],
+    max_shift: int,
+    window_frames: int = 5,
+    lookahead_frames: int = 2,
+) -> Float[Tensor, "T K"]:
+    """Cosine of ``lips[t]`` and ``speech[t + k]``; column ``k + max_shift``, K = 2 max_shift + 1.
+
+    NaN where either window reaches outside the clip.
+    """
+    frames = len(lip_emb)
+    speech, lips = normalize(speech_emb, dim=-1), normalize(lip_emb, dim=-1)
+    similarity = lips.new_full((frames, 2 * max_shift + 1), torch.nan)
+    # Rows first ... last - 1 have a whole window.
+    first = window_frames - lookahead_frames
+    last = min(frames, frames - lookahead_frames + 1)
+    for shift in range(-max_shift, max_shift + 1):
+        a, b = max(first, first - shift), min(last, last - shift)
+        if a < b:
+            column = (lips[a:b] * speech[a + shift : b + shift]).sum(-1)
+            similarity[a:b, shift + max_shift] = column
+    return similarity
+
+
+def _check(
+    speech_emb: Float[Tensor, "T D"], lip_emb: Float[Tensor, "T D"], mask: Bool[Tensor, " T"]
+) -> None:
+    if speech_emb.ndim != 2 or speech_emb.shape != lip_emb.shape:
+        raise InputError(
+            f"speech embeddings {list(speech_emb.shape)} and lip embeddings "
+            f"{list(lip_emb.shape)} differ, but both must be [T, D]: cut them to the same frames"
+        )
+    if mask.shape != lip_emb.shape[:1]:
+        raise InputError(
+            f"the speech mask has shape {list(mask.shape)}, but {len(lip_emb)} frames were given: "
+            "pass one flag per frame"
+        )
+    for name, rows in (("speech", speech_emb), ("lip", lip_emb)):
+        if not bool(torch.isfinite(rows).all()):
+            raise InputError(
+                f"the {name} embeddings hold NaN or infinite values: check the encoder"
+            )

@@ -1,0 +1,146 @@
+"""Time between sound and lips: known shifts are found, with the sign that the module promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from se4lip.metrics.sync import OffsetCounts, offset_accuracy, shifted_similarity
+from se4lip.types import InputError
+
+
+def _rows(frames: int, width: int = 32, seed: int = 0) -> torch.Tensor:
+    return torch.randn(frames, width, generator=torch.Generator().manual_seed(seed))
+
+
+def _all(frames: int) -> torch.Tensor:
+    return torch.ones(frames, dtype=torch.bool)
+
+
+def _naive_accuracy(
+    speech: torch.Tensor, lips: torch.Tensor, mask: torch.Tensor, max_shift: int, context: int
+) -> OffsetCounts:
+    """The protocol written as loops over questions, windows and offsets."""
+    counts, frames = OffsetCounts(), len(lips)
+    for start in range(frames - context + 1):
+        if not mask[start : start + context].all():
+            continue
+        rows = range(start + 3, start + context - 1)  # row t is about t-3 ... t+1
+        score = {}
+        for shift in range(-max_shift, max_shift + 1):
+            if rows[0] + shift - 3 < 0 or rows[-1] + shift + 1 >= frames:
+                continue
+            pairs = [torch.cosine_similarity(lips[t], speech[t + shift], dim=0) for t in rows]
+            score[shift] = sum(float(s) for s in pairs) / len(pairs)
+        near = {k for k in score if abs(k) <= 1}
+        if not near or len(near) == len(score):
+            continue
+        best = max(score, key=lambda k: score[k])
+        counts += OffsetCounts(best in near, 1, len(score), len(near) / len(score))
+    return counts
+
+
+@pytest.mark.parametrize(("frames", "context"), [(75, 5), (75, 15), (20, 5), (24, 9)])
+def test_accuracy_is_the_protocol_written_as_loops(frames: int, context: int) -> None:
+    lips = _rows(frames, 8)
+    speech = lips + 1.1 * _rows(frames, 8, seed=1)  # right sometimes
+    mask = _all(frames)
+    mask[frames // 2] = False
+    ours = offset_accuracy(speech, lips, mask, context_frames=context)
+    naive = _naive_accuracy(speech, lips, mask, 15, context)
+    assert (ours.right, ours.total, ours.candidates) == (
+        naive.right,
+        naive.total,
+        naive.candidates,
+    )
+    assert ours.lucky == pytest.approx(naive.lucky, rel=1e-6)
+    assert ours.total > 0
+
+
+def test_equal_embeddings_are_always_right_and_strangers_are_right_by_chance() -> None:
+    rows = _rows(2000)
+    assert offset_accuracy(rows, rows, _all(2000)).accuracy == 1
+    strangers = offset_accuracy(_rows(2000, seed=1), rows, _all(2000))
+    assert strangers.accuracy == pytest.approx(strangers.chance, abs=0.02)
+    assert strangers.chance == pytest.approx(3 / 31, abs=2e-3)
+
+
+def test_an_encoder_that_says_the_same_about_everything_is_never_right() -> None:
+    constant = torch.ones(75, 16)
+    assert offset_accuracy(constant, constant, _all(75)).right == 0
+
+
+@pytest.mark.parametrize(("late", "right"), [(0, True), (1, True), (-1, True), (2, False)])
+def test_one_frame_off_is_right_and_two_are_wrong(late: int, right: bool) -> None:
+    rows = _rows(75)
+    counts = offset_accuracy(rows.roll(late, 0), rows, _all(75))
+    assert counts.accuracy == pytest.approx(float(right), abs=0.06)  # the roll wraps at the ends
+
+
+def test_full_clips_offer_31_candidates_and_short_clips_fewer() -> None:
+    middle = torch.zeros(75, dtype=torch.bool)
+    middle[20:55] = True
+    rows = _rows(75)
+    assert offset_accuracy(rows, rows, middle).mean_candidates == 31
+    assert offset_accuracy(rows[:20], rows[:20], _all(20)).mean_candidates == 16
+
+
+def test_questions_need_speech_in_every_frame() -> None:
+    rows, mask = _rows(75), torch.zeros(75, dtype=torch.bool)
+    assert offset_accuracy(rows, rows, mask) == OffsetCounts()
+    mask[30:35] = True
+    assert offset_accuracy(rows, rows, mask).total == 1
+    mask[32] = False
+    assert offset_accuracy(rows, rows, mask).total == 0
+
+
+def test_a_clip_too_short_to_be_wrong_asks_nothing() -> None:
+    rows = _rows(6)
+    assert offset_accuracy(rows, rows, _all(6)).total == 0
+    assert np.isnan(OffsetCounts().accuracy)
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 2, 5])
+def test_any_window_position_is_counted_without_reaching_outside(lookahead: int) -> None:
+    rows = _rows(60)
+    counts = offset_accuracy(rows, rows, _all(60), lookahead_frames=lookahead)
+    assert counts.accuracy == 1
+    assert counts.total == 56 - (lookahead == 0)
+
+
+def test_counts_of_clips_add_up() -> None:
+    rows = _rows(75)
+    one = offset_accuracy(rows, rows, _all(75))
+    assert (one + one).total == 2 * one.total
+    assert (one + one).accuracy == one.accuracy
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(-15, 15), st.floats(0.1, 10))
+def test_similarity_peaks_where_the_sound_was_moved_to(late: int, loudness: float) -> None:
+    lips = _rows(80)
+    similarity = shifted_similarity(loudness * lips.roll(late, 0), lips, 15)
+    assert int(similarity[20:60].mean(0).argmax()) - 15 == late
+
+
+def test_embeddings_that_do_not_match_are_refused_in_one_sentence() -> None:
+    rows = _rows(10)
+    with pytest.raises(InputError) as wrong:
+        offset_accuracy(rows, rows[:9], _all(10))
+    assert str(wrong.value) == (
+        "speech embeddings [10, 32] and lip embeddings [9, 32] differ, but both must be [T, D]: "
+        "cut them to the same frames"
+    )
+    with pytest.raises(InputError) as wrong:
+        offset_accuracy(rows, rows, _all(9))
+    assert str(wrong.value) == (
+        "the speech mask has shape [9], but 10 frames were given: pass one flag per frame"
+    )
+    with pytest.raises(InputError) as wrong:
+        offset_accuracy(rows, rows / 0, _all(10))
+    assert str(wrong.value) == ("the lip embeddings hold NaN or infinite values: check the encoder")
+    with pytest.raises(InputError, match="a context of 4 frames holds no window of 5 frames"):
+        offset_accuracy(rows, rows, _all(10), context_frames=4)
