@@ -1,0 +1,137 @@
+"""Lip features while somebody speaks: any chunk size, any sample rate, the same numbers as offline.
+
+The encoder sees a fixed window per frame, so nothing is carried but a little sound, a few columns
+and the running channel. A feature waits for the end of its window, 80 ms after its frame's time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from se4lip.audio.resample import ResampleState, resample, start_resampling
+from se4lip.audio.spectrogram import ChannelState, power_spectrogram
+from se4lip.audio.timebase import COLUMN_HOP, COLUMNS_PER_FRAME
+from se4lip.encoder.speech import SpeechEncoder
+from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, InputError
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """Everything that a stream carries from one step to the next. Its size never grows."""
+
+    resampler: ResampleState
+    samples: Float[Tensor, " S"]  # 16 kHz, from the start of the next column
+    columns: Float[Tensor, "L F"]  # cleaned, from the start of the next frame's window
+    channel: ChannelState
+    frames: int = 0  # features given so far
+
+
+class StreamingEncoder:
+    """``init() -> state``, ``step(state, samples) -> (state, features)``, ``finish(state)``
+    likewise."""
+
+    def __init__(self, encoder: SpeechEncoder, sample_rate_hz: int) -> None:
+        self.encoder = encoder.eval()
+        self.sample_rate_hz = sample_rate_hz
+        start_resampling(sample_rate_hz)  # a wrong rate is refused here, not at the first step
+
+    @property
+    def lookahead_s(self) -> float:
+        """How long after a frame's time its feature can first be known."""
+        return self.encoder.config.window.lookahead_s
+
+    def init(self) -> StreamState:
+        window = self.encoder.config.window
+        before = window.past_frames * SAMPLES_PER_FRAME
+        bins = self.encoder.config.spectrogram.bins
+        weights = self.encoder.mean
+        return StreamState(
+            resampler=start_resampling(self.sample_rate_hz),
+            samples=weights.new_zeros(before),
+            columns=weights.new_zeros((0, bins)),
+            channel=self.encoder.initial_channel(),
+        )
+
+    def step(
+        self, state: StreamState, samples: Float32[np.ndarray, " S"]
+    ) -> tuple[StreamState, Float32[np.ndarray, "T D"]]:
+        """Take ``samples`` in [-1, 1], return the features that they complete (perhaps none).
+
+        Raises:
+            InputError: not one channel of finite floating-point samples.
+        """
+        resampler, heard = resample(state.resampler, _checked(samples))
+        return self._advance(state, resampler, heard)
+
+    def finish(self, state: StreamState) -> tuple[StreamState, Float32[np.ndarray, "T D"]]:
+        """The features of the last frames, which silence completes: ``ceil(duration * 25)`` in
+        all."""
+        resampler, heard = resample(state.resampler, np.zeros(0, np.float32), last=True)
+        frames = -(-resampler.taken * FRAME_RATE_HZ // self.sample_rate_hz)
+        window = self.encoder.config.window
+        total = (window.past_frames + frames - 1 + window.lookahead_frames) * SAMPLES_PER_FRAME
+        given = window.past_frames * SAMPLES_PER_FRAME + resampler.given
+        if frames == 0:
+            return state, np.zeros((0, self.encoder.config.embedding), np.float32)
+        heard = np.concatenate((heard, np.zeros(max(0, total - given), np.float32)))
+        state, features = self._advance(state, resampler, heard)
+        surplus = state.frames - frames
+        return state, features[: len(features) - surplus] if surplus > 0 else features
+
+    @torch.inference_mode()
+    def _advance(
+        self, state: StreamState, resampler: ResampleState, heard: Float32[np.ndarray, " S"]
+    ) -> tuple[StreamState, Float32[np.ndarray, "T D"]]:
+        encoder, config = self.encoder, self.encoder.config
+        samples = torch.cat((state.samples, torch.from_numpy(heard).to(state.samples)))
+        power = power_spectrogram(samples, config.spectrogram)
+        cleaned, channel = encoder.clean(power, state.channel)
+        samples = samples[len(power) * COLUMN_HOP :]
+        columns = torch.cat((state.columns, cleaned))
+        ready = max(0, (len(columns) - config.window_columns) // COLUMNS_PER_FRAME + 1)
+        if ready == 0:
+            features = np.zeros((0, config.embedding), np.float32)
+        else:
+            used = columns[: config.window_columns + (ready - 1) * COLUMNS_PER_FRAME]
+            features = encoder.embed(used[None])[0].cpu().numpy()
+        columns = columns[ready * COLUMNS_PER_FRAME :]
+        # Clones, so that the state does not keep whole chunks alive through a view.
+        state = StreamState(
+            resampler, samples.clone(), columns.clone(), channel, state.frames + ready
+        )
+        return state, features
+
+
+def encode_offline(
+    encoder: SpeechEncoder, samples: Float32[np.ndarray, " S"], sample_rate_hz: int
+) -> Float32[np.ndarray, "T D"]:
+    """Features of a whole recording, in blocks of a minute so that memory stays bounded."""
+    stream = StreamingEncoder(encoder, sample_rate_hz)
+    samples = _checked(samples)
+    state, parts = stream.init(), []
+    for start in range(0, len(samples), 60 * sample_rate_hz):
+        state, features = stream.step(state, samples[start : start + 60 * sample_rate_hz])
+        parts.append(features)
+    state, features = stream.finish(state)
+    return np.concatenate((*parts, features))
+
+
+def _checked(samples: Float32[np.ndarray, " S"]) -> Float32[np.ndarray, " S"]:
+    if samples.ndim != 1:
+        raise InputError(
+            f"samples have shape {samples.shape}, but one channel [S] is needed: "
+            "average the channels first"
+        )
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise InputError(
+            f"samples are {samples.dtype}, but floating point in [-1, 1] is needed: "
+            "divide by the largest value of their type"
+        )
+    if not np.isfinite(samples).all():
+        raise InputError("samples hold NaN or infinite values: repair the recording first")
+    return samples

@@ -1,0 +1,137 @@
+"""The moving contour of the lips, freed of head pose, face size and the speaker's own mouth.
+
+What remains is motion, which is what speech explains, and which looks the same on a face that no
+network has seen. Landmark numbers are MediaPipe's (face mesh topology).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float32, Int
+
+from se4lip.types import FaceTrack
+
+# From the right corner along the lower lip to the left corner and back along the upper lip.
+OUTER_LIPS = (
+    61,
+    146,
+    91,
+    181,
+    84,
+    17,
+    314,
+    405,
+    321,
+    375,
+    291,
+    409,
+    270,
+    269,
+    267,
+    0,
+    37,
+    39,
+    40,
+    185,
+)
+INNER_LIPS = (
+    78,
+    95,
+    88,
+    178,
+    87,
+    14,
+    317,
+    402,
+    318,
+    324,
+    308,
+    415,
+    310,
+    311,
+    312,
+    13,
+    82,
+    81,
+    80,
+    191,
+)
+LIPS = OUTER_LIPS + INNER_LIPS
+# Points that speech does not move: forehead, temples, eye corners, bridge and base of the nose.
+STEADY = (10, 109, 338, 67, 297, 127, 356, 33, 133, 362, 263, 168, 6, 197, 195, 5, 48, 278)
+RIGHT_EYE, LEFT_EYE, FOREHEAD, NOSE_BASE = 33, 263, 10, 2
+MOUTH_BLENDSHAPES = tuple(range(23, 50))  # jawForward .. mouthUpperUpRight
+CONTOUR_WIDTH = 3 * len(LIPS) + len(MOUTH_BLENDSHAPES)
+
+_MIRRORED_PAIRS = (
+    (24, 26),
+    (28, 29),
+    (30, 31),
+    (33, 39),
+    (34, 35),
+    (36, 37),
+    (44, 45),
+    (46, 47),
+    (48, 49),
+)
+
+
+def face_points(track: FaceTrack, points: tuple[int, ...]) -> Float32[np.ndarray, "T K 3"]:
+    """``points`` in face coordinates: x to the speaker's left, y down, unit = outer eye distance.
+
+    Each frame is turned and moved (not scaled) onto the clip's mean face by its steady points
+    (Kabsch 1976); one scale serves the whole clip, so a leaning head does not open its mouth.
+    """
+    landmarks = track.landmarks_px.astype(np.float64)
+    steady = landmarks[:, STEADY]
+    mean = steady[len(steady) // 2]
+    for _ in range(3):  # the mean face and the turns onto it settle at once
+        turns, shifts = _rigid(steady, mean)
+        mean = (np.einsum("tij,tkj->tki", turns, steady) + shifts[:, None]).mean(0)
+    moved = np.einsum("tij,tkj->tki", turns, landmarks) + shifts[:, None]
+    face = moved.mean(0)
+    across = face[LEFT_EYE] - face[RIGHT_EYE]
+    unit = np.linalg.norm(across)
+    x = across / unit
+    y = face[NOSE_BASE] - face[FOREHEAD]
+    y = y - x * (x @ y)
+    y = y / np.linalg.norm(y)
+    axes = np.stack((x, y, np.cross(x, y)))
+    origin = (face[LEFT_EYE] + face[RIGHT_EYE]) / 2
+    return ((moved[:, points] - origin) @ axes.T / unit).astype(np.float32)
+
+
+def lip_contour(track: FaceTrack) -> Float32[np.ndarray, "T 147"]:
+    """Lip points in face coordinates and mouth blendshapes, each less its mean over the clip."""
+    points = face_points(track, LIPS).reshape(len(track), -1)
+    shapes = track.blendshapes[:, MOUTH_BLENDSHAPES]
+    contour = np.concatenate((10 * points, 2 * shapes), axis=1)  # both of spread near one
+    return (contour - contour.mean(0)).astype(np.float32)
+
+
+def mirrored_columns() -> tuple[Int[np.ndarray, " 147"], Float32[np.ndarray, " 147"]]:
+    """``contour[:, order] * sign`` is the contour of the mirrored face."""
+    half = len(OUTER_LIPS)
+    ring = (half // 2 - np.arange(half)) % half
+    points = np.concatenate((ring, half + ring))
+    order = (3 * points[:, None] + np.arange(3)).ravel()
+    shapes = {index: index for index in MOUTH_BLENDSHAPES}
+    for left, right in _MIRRORED_PAIRS:
+        shapes[left], shapes[right] = right, left
+    first = MOUTH_BLENDSHAPES[0]
+    order = np.concatenate((order, [3 * len(LIPS) + shapes[i] - first for i in MOUTH_BLENDSHAPES]))
+    sign = np.ones(CONTOUR_WIDTH, np.float32)
+    sign[0 : 3 * len(LIPS) : 3] = -1
+    return order, sign
+
+
+def _rigid(
+    source: Float32[np.ndarray, "T K 3"], target: Float32[np.ndarray, "K 3"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations and shifts that take each ``source[t]`` nearest to ``target``."""
+    centre, goal = source.mean(1, keepdims=True), target.mean(0)
+    u, _, vt = np.linalg.svd(np.einsum("tki,kj->tij", source - centre, target - goal))
+    flip = np.sign(np.linalg.det(np.einsum("tij,tjk->tik", u, vt)))
+    u[:, :, 2] *= flip[:, None]
+    turns = np.einsum("tij,tjk->tki", u, vt)
+    return turns, goal - np.einsum("tij,tj->ti", turns, centre[:, 0])

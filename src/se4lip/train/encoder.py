@@ -1,0 +1,167 @@
+"""Training the two encoders against each other: ``se4lip train encoder``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, distributed
+from torch.distributed.nn.functional import all_gather
+from torch.nn import functional
+
+from se4lip.audio.augment import SpeechAugmentConfig, augment_speech, draw_speech
+from se4lip.audio.spectrogram import log_power, power_spectrogram
+from se4lip.audio.timebase import COLUMNS_PER_FRAME
+from se4lip.encoder.lips import standardize
+from se4lip.encoder.model import SE4Lip, SE4LipConfig
+from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictures, draw_lips
+from se4lip.train.corpus import (
+    Corpus,
+    Stretches,
+    columns_at,
+    cut_lips,
+    cut_speech,
+    draw_stretches,
+    lead_frames,
+)
+from se4lip.train.loop import LoopConfig, step_seed
+from se4lip.train.validation import Probe, probe
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """Everything that decides what comes out of a training run, but for the data."""
+
+    model: SE4LipConfig = field(default_factory=SE4LipConfig)
+    speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
+    lip_augment: LipAugmentConfig = field(default_factory=LipAugmentConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    clips_per_step: int = 32
+    windows_per_clip: int = 40
+    speeds: tuple[float, float] = (0.85, 1.18)
+    context_s: float = 1.0  # sound before the stretch, from which the channel is known
+    auxiliary: float = 0.2  # weight of reading lip shape from the speech embedding
+
+
+class EncoderTask:
+    """One step: stretches of clips, made into other people, embedded and contrasted."""
+
+    def __init__(
+        self, module: SE4Lip, recipe: EncoderRecipe, corpus: Corpus, probes: dict[str, list[Probe]]
+    ) -> None:
+        self.module = module
+        self.recipe = recipe
+        self.device = next(module.parameters()).device
+        self.corpus = corpus.to(self.device)
+        self.clip_frames = corpus.frames.cpu()
+        self.probes = probes
+        self.rank = distributed.get_rank() if distributed.is_initialized() else 0
+        self.world = distributed.get_world_size() if distributed.is_initialized() else 1
+        if recipe.clips_per_step % self.world:
+            raise ValueError(
+                f"{recipe.clips_per_step} clips do not share out over {self.world} processes"
+            )
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        recipe, model = self.recipe, self.module
+        speech_config, window = recipe.model.speech, recipe.model.lip_window
+        # Every process draws the whole batch and takes its share: the draws do not depend on the
+        # split.
+        generator = torch.Generator().manual_seed(step_seed(recipe.loop.seed, step))
+        batch, share = recipe.clips_per_step, recipe.clips_per_step // self.world
+        mine = slice(self.rank * share, (self.rank + 1) * share)
+        frames = recipe.windows_per_clip + window.frames - 1
+        stretches = draw_stretches(self.clip_frames, batch, frames, recipe.speeds, generator)
+        others = draw_stretches(self.clip_frames, batch, frames, (1.0, 1.0), generator)
+        speech_draws = draw_speech(
+            batch, speech_config.spectrogram.bins, recipe.speech_augment, generator
+        )
+        contour_width = self.corpus.contour.shape[1]
+        lip_draws = draw_lips(batch, frames, contour_width, recipe.lip_augment, generator)
+        speech_draws = speech_draws[mine].to(self.device)
+        lip_draws = lip_draws[mine].to(self.device)
+
+        with torch.autocast(self.device.type, enabled=False):
+            lips, contour, silent, valid = cut_lips(self.corpus, stretches[mine], frames)
+            pictures = standardize(augment_pictures(lips, recipe.model.lips.picture_px, lip_draws))
+            moved = augment_contour(contour, lip_draws)
+            power = self._powers(stretches[mine])
+            power = augment_speech(power, self._powers(others[mine]), speech_draws)
+            columns, _ = model.speech.clean(power, model.speech.initial_channel((share,)))
+            columns = columns[:, self._context_columns :]
+        speech = model.speech.embed(columns).float()
+        lip_embedding = model.lips(
+            pictures, moved, lip_draws.keep_picture, lip_draws.keep_contour
+        ).float()
+
+        half = window.frames // 2
+        centre = window.past_frames  # frame t inside its own window
+        span = slice(half, frames - half)
+        whole = valid[:, window.frames - 1 :]
+        with torch.autocast(self.device.type, enabled=False):
+            read = model.read_contour(speech) * 10
+            target = contour[:, centre : centre + read.shape[1]]
+            error = functional.smooth_l1_loss(read, target, reduction="none").mean(-1)
+            auxiliary = (error * whole).sum() / whole.sum().clamp(min=1)
+            contrast = model.contrast(
+                _gather(speech), _gather(lip_embedding), _gather(whole), _gather(silent[:, span])
+            )
+        figures = {}
+        if step % recipe.loop.log_every == 0:
+            figures = {"contrast": contrast.item(), "auxiliary": auxiliary.item()}
+        # Each process sees the whole contrast but only its own part of the auxiliary target.
+        return contrast + recipe.auxiliary * auxiliary, figures
+
+    @property
+    def _context_columns(self) -> int:
+        return round(self.recipe.context_s * 25) * COLUMNS_PER_FRAME
+
+    def _powers(self, stretches: Stretches) -> Float[Tensor, "B L F"]:
+        """Powers from ``context_s`` before the first speech window to the end of the last."""
+        recipe = self.recipe
+        speech = recipe.model.speech
+        lead = lead_frames(speech.window, recipe.model.lip_window) * COLUMNS_PER_FRAME
+        columns = speech.window_columns + COLUMNS_PER_FRAME * (recipe.windows_per_clip - 1)
+        columns += self._context_columns
+        samples, where = cut_speech(
+            self.corpus, stretches, lead + self._context_columns, columns, recipe.speeds[1]
+        )
+        return columns_at(power_spectrogram(samples, speech.spectrogram), where)
+
+    def validate(self, module: SE4Lip) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        for name, probes in self.probes.items():
+            result = probe(module, probes)
+            figures |= {f"{name} {key}": value for key, value in result.items()}
+        return figures
+
+
+def set_spectrum_statistics(module: SE4Lip, corpus: Corpus) -> None:
+    """Mean and spread of the training speech, from a thousand frames spread over the corpus."""
+    speech = module.speech
+    length = 16_000
+    starts = torch.linspace(0, max(0, len(corpus.samples) - length), 256).long()
+    index = starts[:, None] + torch.arange(length)
+    samples = corpus.samples[index.clamp(max=len(corpus.samples) - 1)].float() / 32767
+    power = power_spectrogram(samples, speech.config.spectrogram)
+    loud = power.mean(-1) > 1e-7  # columns of speech: -70 dB and up
+    columns = log_power(power, speech.config.spectrogram)[loud]
+    speech.mean.copy_(columns.mean(0))
+    speech.scale.copy_(columns.std(0).clamp_min(0.05))
+
+
+def _gather(rows: Tensor) -> Tensor:
+    """The rows of all processes, differentiable."""
+    if not distributed.is_initialized():
+        return rows
+    if rows.requires_grad:
+        return torch.cat(list(all_gather(rows)))
+    parts = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
+
+
+def identity_of(recipe: EncoderRecipe, data: dict[str, str]) -> dict[str, object]:
+    """What must be equal for a run to be taken up again."""
+    return {"recipe": asdict(recipe), "data": data}

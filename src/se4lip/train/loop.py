@@ -1,0 +1,272 @@
+"""One training loop for everything that is trained here.
+
+A task says what a step's loss is; the loop does the rest: schedule, averaging of weights,
+checkpoints that are whole or absent, resuming to the bit, progress with the time left,
+TensorBoard, processes.
+
+A step depends on nothing but the state and its own number: all randomness of step ``n`` comes from
+a seed made of the run's seed and ``n``. That is what makes resuming exact.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from rich.console import Console
+from torch import Tensor, distributed, nn
+
+from se4lip.io.weights import load_weights, save_weights
+from se4lip.types import InputError
+
+CHECKPOINT = "checkpoint"
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    steps: int = 20_000
+    learning_rate: float = 1e-3
+    warmup_steps: int = 500
+    final_rate: float = 0.01  # of learning_rate, reached along a cosine
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    average_decay: float = 0.999  # of the running mean of the weights, which is what is kept
+    checkpoint_every_s: float = 60.0
+    log_every: int = 50
+    validate_every: int = 1000
+    seed: int = 0
+
+
+class Task(Protocol):
+    """What is trained. ``loss`` is differentiable; ``figures`` are numbers for the log."""
+
+    module: nn.Module
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]: ...
+
+    def validate(self, module: nn.Module) -> dict[str, float]: ...
+
+
+def train(
+    task: Task,
+    config: LoopConfig,
+    folder: Path,
+    identity: dict[str, Any],
+    autocast: torch.dtype | None = None,
+    report: Callable[[str], None] | None = None,
+) -> nn.Module:
+    """Run ``task`` to its last step and return the module with averaged weights.
+
+    ``folder`` holds the checkpoint and the logs; a run found there is taken up where it was left.
+    ``identity`` is whatever must be equal for that (the resolved configuration).
+
+    Raises:
+        InputError: ``folder`` holds a run of another configuration.
+        FloatingPointError: the loss is no longer a number.
+    """
+    module = task.module
+    device = next(module.parameters()).device
+    optimizer = torch.optim.AdamW(
+        _decayed_groups(module, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+    )
+    average = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    identity = json.loads(json.dumps(identity | {"loop": dataclasses.asdict(config)}))
+    path = folder / f"{CHECKPOINT}.safetensors"
+    done = _resume(path, identity, module, optimizer, average) if path.exists() else 0
+
+    chief = not distributed.is_initialized() or distributed.get_rank() == 0
+    log = Log(folder if chief else None, config.steps, done, report)
+    saved_at = time.monotonic()
+    for step in range(done, config.steps):
+        torch.manual_seed(step_seed(config.seed, step))
+        rate = config.learning_rate * schedule(step, config)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+            loss, figures = task.loss(step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        _average_gradients(module)
+        norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
+        optimizer.step()
+        _update_average(average, module, config.average_decay, step)
+        if step % config.log_every == 0 or step == config.steps - 1:
+            value = loss.item()
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the loss became {value} at step {step}")
+            log.step(step, {"loss": value, "gradient_norm": norm.item(), "rate": rate, **figures})
+        last = step == config.steps - 1
+        if chief and (last or (step + 1) % config.validate_every == 0):
+            log.validation(step, task.validate(_averaged(module, average)))
+        if chief and (last or time.monotonic() - saved_at > config.checkpoint_every_s):
+            _save(path, identity, step + 1, module, optimizer, average)
+            saved_at = time.monotonic()
+    log.close()
+    if distributed.is_initialized():
+        distributed.barrier()
+    module.load_state_dict(average)
+    return module
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Another seed for every step of every run."""
+    return (seed * 1_000_003 + step) % (1 << 62)
+
+
+def schedule(step: int, config: LoopConfig) -> float:
+    """Linear warm-up, then half a cosine down to ``final_rate``."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.final_rate + (1 - config.final_rate) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _decayed_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights of two or more axes decay; biases, norms and temperatures do not."""
+    matrices = [p for p in module.parameters() if p.ndim > 1]
+    others = [p for p in module.parameters() if p.ndim <= 1]
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def _average_gradients(module: nn.Module) -> None:
+    """Mean over processes. The loss is one over all of them, so every process sees a part of it."""
+    if not distributed.is_initialized():
+        return
+    for parameter in module.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        distributed.all_reduce(parameter.grad)
+        parameter.grad /= distributed.get_world_size()
+
+
+@torch.no_grad()
+def _update_average(average: dict[str, Tensor], module: nn.Module, decay: float, step: int) -> None:
+    decay = min(decay, (1 + step) / (10 + step))  # young averages follow quickly
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            average[name].lerp_(value, 1 - decay)
+        else:
+            average[name].copy_(value)
+
+
+def _averaged(module: nn.Module, average: dict[str, Tensor]) -> nn.Module:
+    """A copy of ``module`` with averaged weights, ready for use."""
+    twin = copy.deepcopy(module)
+    twin.load_state_dict(average)
+    return twin.eval()
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def _save(
+    path: Path,
+    identity: dict[str, Any],
+    steps_done: int,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+) -> None:
+    tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(v) for name, v in state.items()}
+    save_weights(
+        path, tensors, kind=CHECKPOINT, config=identity, metadata={"steps_done": steps_done}
+    )
+
+
+def _resume(
+    path: Path,
+    identity: dict[str, Any],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+) -> int:
+    tensors, header = load_weights(path, kind=CHECKPOINT)
+    if header.config != identity:
+        different = sorted(k for k in identity if header.config.get(k) != identity[k])
+        raise InputError(
+            f"{path} is of a run with another {', '.join(different) or 'configuration'}: "
+            "give the same options to go on with it, or another output folder to start anew"
+        )
+    parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimizer": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    module.load_state_dict(parts["module"])
+    for name, value in parts["average"].items():
+        average[name].copy_(value)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["optimizer"].items():
+        index, _, rest = name.partition(".")
+        state.setdefault(int(index), {})[rest] = value
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+    return int(header.metadata["steps_done"])
+
+
+# --- what a person sees ---------------------------------------------------------------------------
+
+
+class Log:
+    """Lines on the terminal, scalars in TensorBoard if it is installed. ``folder=None`` is
+    silent."""
+
+    def __init__(
+        self, folder: Path | None, steps: int, done: int, report: Callable[[str], None] | None
+    ) -> None:
+        self.steps, self.done, self.began = steps, done, time.monotonic()
+        self.silent = folder is None
+        self.report = report or Console(stderr=True, highlight=False).print
+        self.board: Any = None
+        if folder is not None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.board = SummaryWriter(str(folder / "tensorboard"))
+            except ImportError:
+                self.report("TensorBoard is not installed (pip install 'se4lip[train]'): no curves")
+            if done:
+                self.report(f"going on at step {done} of {steps}")
+
+    def step(self, step: int, figures: dict[str, float]) -> None:
+        self._scalars("train", step, figures)
+        if not self.silent:
+            ran = step + 1 - self.done
+            left = (time.monotonic() - self.began) / ran * (self.steps - step - 1)
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            self.report(f"step {step + 1}/{self.steps}  {shown}  {duration(left)} left")
+
+    def validation(self, step: int, figures: dict[str, float]) -> None:
+        self._scalars("validation", step, figures)
+        if not self.silent:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            self.report(f"validation at step {step + 1}  {shown}")
+
+    def _scalars(self, group: str, step: int, figures: dict[str, float]) -> None:
+        if self.board is not None:
+            for name, value in figures.items():
+                self.board.add_scalar(f"{group}/{name}", value, step)
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
+
+
+def duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
