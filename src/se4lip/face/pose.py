@@ -1,0 +1,313 @@
+"""Where the head is: one rigid shape of a person's face and its pose in every frame.
+
+The tracker sees each frame by itself. A head is rigid where speech and expression do not move it, so
+over many frames its shape and poses are over-determined, and can be told apart from the noise of the
+landmarks (bundle adjustment: Triggs et al. 1999).
+
+Head coordinates: centimetres, origin near the middle of the head's front, x to the picture's right, y
+down, z away from the camera, so that a head that looks into the camera has no rotation. Monocular
+pictures do not show absolute size; the face is taken to be `FACE_WIDTH_CM` wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from se4lip.types import LANDMARKS, Camera, InputError
+
+Points = Float[np.ndarray, "T 478 3"]
+Poses = Float[np.ndarray, "T 3 4"]
+
+FACE_WIDTH_CM = 14.0  # between landmarks 234 and 454, the mesh's widest points
+_RIGHT_SIDE, _LEFT_SIDE = 234, 454
+
+# Forehead, temples, cheekbones, nose, eye corners: nothing that lips, jaw, lids or brows pull along.
+RIGID = (
+    *(10, 338, 297, 332, 284, 251, 109, 67, 103, 54, 21, 151, 337, 299, 333, 298, 108, 69, 104, 68),
+    *(9, 8, 389, 356, 454, 162, 127, 234, 264, 34, 447, 227, 345, 116, 372, 143, 33, 133, 362, 263),
+    *(168, 6, 197, 195, 5, 4, 1, 45, 275, 51, 281, 48, 278, 64, 294, 98, 327, 2, 94, 19, 220, 440),
+    *(115, 344, 131, 360, 198, 420, 236, 456, 3, 248, 196, 419, 122, 351, 193, 417, 188, 412, 174),
+    *(399, 217, 437, 126, 355, 209, 429, 49, 279, 102, 331, 117, 118, 119, 346, 347, 348, 123, 352),
+    *(50, 280, 101, 330, 100, 329, 47, 277),
+)
+
+
+@dataclass(frozen=True)
+class PoseConfig:
+    """``focal_relative`` is the focal length over the picture's longer side: it cannot be measured
+    from a head that moves little, and a wrong one is absorbed by the shape's depth."""
+
+    focal_relative: float = 3.0
+    rounds: int = 8  # alternations of poses and shape
+    shape_frames: int = 1500  # of all frames, as many as the shape is fitted to
+    outlier_px: float = 3.0  # Huber's threshold, in standard deviations of a landmark
+    depth_trust: float = 0.1  # weight of the tracker's own depth against what the frames show
+    smooth_frames: float = 1.5  # standard deviation of the smoothing over time; 0 is none
+
+
+@dataclass(frozen=True)
+class HeadFit:
+    """``shape_cm`` is the mean face, ``poses`` the ``camera_from_head`` of every clip's frames,
+    ``reprojection_px`` the root mean square distance of rigid landmarks before smoothing."""
+
+    camera: Camera
+    shape_cm: Float[np.ndarray, "478 3"]
+    poses: list[Poses]
+    reprojection_px: float
+
+
+def fit_head(
+    clips_px: Sequence[Points], width_px: int, height_px: int, config: PoseConfig | None = None
+) -> HeadFit:
+    """The head of one person in one or more clips from one camera.
+
+    ``clips_px`` are landmarks as in `types.FaceTrack`: pixels, and depth in the same unit.
+
+    Raises: InputError when there are no frames or a landmark is not finite.
+    """
+    config = config or PoseConfig()
+    landmarks = _checked(clips_px)
+    camera = plausible_camera(width_px, height_px, config)
+    some = np.unique(np.linspace(0, len(landmarks) - 1, config.shape_frames).round().astype(int))
+    shape, sigma_px = _fit_shape(landmarks[some], camera, config)
+    poses = _fit_poses(landmarks, shape, sigma_px, camera, config)
+    error_px = _residuals(poses, shape, landmarks, camera)[:, list(RIGID)]
+    ends = np.cumsum([len(clip) for clip in clips_px])[:-1]
+    return HeadFit(
+        camera=camera,
+        shape_cm=shape,
+        poses=[smooth_poses(clip, config.smooth_frames) for clip in np.split(poses, ends)],
+        reprojection_px=float(np.sqrt((error_px**2).sum(-1).mean())),
+    )
+
+
+def plausible_camera(width_px: int, height_px: int, config: PoseConfig | None = None) -> Camera:
+    """A pinhole with its axis in the middle of the picture."""
+    focal = (config or PoseConfig()).focal_relative * max(width_px, height_px)
+    return Camera(focal, width_px / 2, height_px / 2, width_px, height_px)
+
+
+def smooth_poses(poses: Poses, sigma_frames: float) -> Poses:
+    """Poses averaged over time by a Gaussian window; constant velocity passes unchanged.
+
+    Rotations are averaged as matrices and brought back to rotations.
+    """
+    smoothed = smooth(poses.reshape(len(poses), 12), sigma_frames).reshape(-1, 3, 4)
+    smoothed[:, :, :3] = _nearest_rotation(smoothed[:, :, :3])
+    return smoothed
+
+
+def smooth(track: Float[np.ndarray, "T K"], sigma_frames: float) -> Float[np.ndarray, "T K"]:
+    """Each column averaged over time by a Gaussian window.
+
+    The ends are continued by point reflection, so that a steady drift is kept to the last frame.
+    """
+    reach = min(int(np.ceil(3 * sigma_frames)), len(track) - 1)
+    if sigma_frames <= 0 or reach < 1:
+        return track.copy()
+    window = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_frames) ** 2)
+    window /= window.sum()
+    before = 2 * track[:1] - track[reach:0:-1]
+    after = 2 * track[-1:] - track[-2 : -reach - 2 : -1]
+    extended = np.concatenate((before, track, after))
+    return sum(w * extended[i : i + len(track)] for i, w in enumerate(window))  # type: ignore
+
+
+def head_points(landmarks_px: Points, poses: Poses, shape_cm: np.ndarray, camera: Camera) -> Points:
+    """Landmarks in head coordinates, centimetres: what is left when the head is held still.
+
+    The picture gives the ray of each landmark, the tracker's depth (set right by the rigid
+    points' mean) where on it.
+    """
+    moved = apply(poses, shape_cm)
+    rigid = list(RIGID)
+    cm_per_px = moved[:, rigid, 2].mean(1) / camera.focal_px
+    depth_px = landmarks_px[..., 2] - landmarks_px[:, rigid, 2].mean(1, keepdims=True)
+    z = moved[:, rigid, 2].mean(1)[:, None] + depth_px * cm_per_px[:, None]
+    xy = landmarks_px[..., :2] - [camera.cx_px, camera.cy_px]
+    seen = np.concatenate((xy * z[..., None] / camera.focal_px, z[..., None]), axis=-1)
+    return np.einsum("tji,tkj->tki", poses[:, :, :3], seen - poses[:, None, :, 3])
+
+
+def apply(poses: Poses, points_cm: Float[np.ndarray, "K 3"]) -> Float[np.ndarray, "T K 3"]:
+    """Head points in camera coordinates."""
+    return np.einsum("tij,kj->tki", poses[:, :, :3], points_cm) + poses[:, None, :, 3]
+
+
+def project_px(camera: Camera, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
+    """Pixels of points in camera coordinates."""
+    return camera.focal_px * points[..., :2] / points[..., 2:] + [camera.cx_px, camera.cy_px]
+
+
+# --- fitting ------------------------------------------------------------------------------------
+
+
+def _checked(clips_px: Sequence[Points]) -> Points:
+    if not sum(len(clip) for clip in clips_px):
+        raise InputError("there are no frames with a face: give at least one clip with a face")
+    for clip in clips_px:
+        if clip.shape[1:] != (LANDMARKS, 3):
+            raise InputError(f"landmarks have shape {clip.shape}, needed [T, {LANDMARKS}, 3]")
+    landmarks = np.concatenate([np.asarray(clip, np.float64) for clip in clips_px])
+    if not np.isfinite(landmarks).all():
+        raise InputError("landmarks hold NaN: leave out the frames without a face")
+    return landmarks
+
+
+def _fit_shape(
+    landmarks: Points, camera: Camera, config: PoseConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean face, and how far each landmark strays from it in the picture."""
+    shape = _first_shape(landmarks)
+    depth_guess = shape[:, 2].copy()
+    sigma_px = np.ones(LANDMARKS)
+    poses = _first_poses(landmarks, shape, camera)
+    for _ in range(config.rounds):
+        poses = _refine_poses(poses, landmarks, shape, sigma_px, camera, config)
+        shape = _refine_shape(poses, landmarks, shape, depth_guess, camera, config)
+        errors = _residuals(poses, shape, landmarks, camera)
+        sigma_px = np.maximum(np.sqrt((errors**2).sum(-1).mean(0) / 2), 0.05)
+    return shape, sigma_px
+
+
+def _fit_poses(
+    landmarks: Points, shape: np.ndarray, sigma_px: np.ndarray, camera: Camera, config: PoseConfig
+) -> Poses:
+    found = []
+    for start in range(0, len(landmarks), 2000):  # bounds the memory of the Jacobians
+        block = landmarks[start : start + 2000]
+        poses = _first_poses(block, shape, camera)
+        for _ in range(3):
+            poses = _refine_poses(poses, block, shape, sigma_px, camera, config)
+        found.append(poses)
+    return np.concatenate(found)
+
+
+def _first_shape(landmarks: Points) -> np.ndarray:
+    """Mean of the tracker's 3-D landmarks after turning them onto each other (Procrustes)."""
+    rigid = list(RIGID)
+    mean = landmarks[len(landmarks) // 2]
+    for _ in range(3):
+        turns, scales, shifts = _similarities(landmarks[:, rigid], mean[rigid])
+        moved = np.einsum("t,tij,tkj->tki", scales, turns, landmarks) + shifts[:, None]
+        mean = moved.mean(0)
+    mean = mean - mean[rigid].mean(0)
+    # upright and frontal: the x axis through the sides of the face, y along its middle
+    x = mean[_LEFT_SIDE] - mean[_RIGHT_SIDE]
+    width = np.linalg.norm(x)
+    y = mean[152] - mean[10]
+    x = x / width
+    y = y - x * (x @ y)
+    y = y / np.linalg.norm(y)
+    return mean @ np.stack((x, y, np.cross(x, y))).T * (FACE_WIDTH_CM / width)
+
+
+def _first_poses(landmarks: Points, shape: np.ndarray, camera: Camera) -> Poses:
+    """From the similarity that carries the shape onto the tracker's 3-D landmarks."""
+    rigid = list(RIGID)
+    target = np.broadcast_to(shape[rigid], (len(landmarks), len(rigid), 3))
+    turns, px_per_cm, shifts = _similarities(target, landmarks[:, rigid])
+    z = camera.focal_px / px_per_cm
+    xy = (shifts[:, :2] - [camera.cx_px, camera.cy_px]) / px_per_cm[:, None]
+    return np.concatenate((turns, np.stack((xy[:, 0], xy[:, 1], z), -1)[..., None]), axis=-1)
+
+
+def _similarities(
+    source: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rotations, scales and shifts that carry ``source`` [T, K, 3] onto ``target``.
+
+    Source: Umeyama 1991.
+    """
+    target = np.broadcast_to(target, source.shape)
+    a = source - source.mean(1, keepdims=True)
+    b = target - target.mean(1, keepdims=True)
+    turns = _nearest_rotation(np.einsum("tki,tkj->tij", b, a))
+    scales = np.einsum("tki,tij,tkj->t", b, turns, a) / (a**2).sum((1, 2))
+    shifts = target.mean(1) - scales[:, None] * np.einsum("tij,tj->ti", turns, source.mean(1))
+    return turns, scales, shifts
+
+
+def _nearest_rotation(matrices: Float[np.ndarray, "T 3 3"]) -> Float[np.ndarray, "T 3 3"]:
+    u, _, vt = np.linalg.svd(matrices)
+    u[..., 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    return u @ vt
+
+
+def _residuals(poses: Poses, shape: np.ndarray, landmarks: Points, camera: Camera) -> np.ndarray:
+    return project_px(camera, apply(poses, shape)) - landmarks[..., :2]
+
+
+def _picture_jacobian(camera: Camera, points: np.ndarray) -> np.ndarray:
+    """Derivative [..., 2, 3] of a pixel by its point in camera coordinates."""
+    x, y, z = np.moveaxis(points, -1, 0)
+    zero = np.zeros_like(z)
+    rows = np.stack((1 / z, zero, -x / z**2, zero, 1 / z, -y / z**2), -1)
+    return camera.focal_px * rows.reshape(*z.shape, 2, 3)
+
+
+def _robust_weights(errors: np.ndarray, sigma_px: np.ndarray, config: PoseConfig) -> np.ndarray:
+    distance = np.linalg.norm(errors, axis=-1) / sigma_px
+    return np.minimum(1, config.outlier_px / np.maximum(distance, 1e-9)) / sigma_px**2
+
+
+def _refine_poses(
+    poses: Poses,
+    landmarks: Points,
+    shape: np.ndarray,
+    sigma_px: np.ndarray,
+    camera: Camera,
+    config: PoseConfig,
+) -> Poses:
+    """One Gauss-Newton step of every pose by the rigid landmarks, turning about the head's origin."""
+    rigid = list(RIGID)
+    turned = np.einsum("tij,kj->tki", poses[:, :, :3], shape[rigid])
+    points = turned + poses[:, None, :, 3]
+    errors = project_px(camera, points) - landmarks[:, rigid, :2]
+    weights = _robust_weights(errors, sigma_px[rigid], config)
+    by_point = _picture_jacobian(camera, points)
+    jacobian = np.concatenate((by_point @ -_cross(turned), by_point), axis=-1)
+    weighted = jacobian * weights[..., None, None]
+    normal = np.einsum("tkai,tkaj->tij", weighted, jacobian)
+    gradient = np.einsum("tkai,tka->ti", weighted, errors)
+    damping = 1e-6 * np.einsum("tii->ti", normal)[..., None] * np.eye(6)
+    step = -np.linalg.solve(normal + damping, gradient[..., None])[..., 0]
+    turns = _nearest_rotation(poses[:, :, :3] + _cross(step[:, :3]) @ poses[:, :, :3])
+    return np.concatenate((turns, (poses[:, :, 3] + step[:, 3:])[..., None]), axis=-1)
+
+
+def _refine_shape(
+    poses: Poses,
+    landmarks: Points,
+    shape: np.ndarray,
+    depth_guess: np.ndarray,
+    camera: Camera,
+    config: PoseConfig,
+) -> np.ndarray:
+    """One Gauss-Newton step of every landmark, each for itself; depth is held near the tracker's.
+
+    The whole is then put back to its size and place, which pictures leave open.
+    """
+    points = apply(poses, shape)
+    errors = project_px(camera, points) - landmarks[..., :2]
+    jacobian = np.einsum("tkai,tij->tkaj", _picture_jacobian(camera, points), poses[:, :, :3])
+    normal = np.einsum("tkai,tkaj->kij", jacobian, jacobian)
+    gradient = np.einsum("tkai,tka->ki", jacobian, errors)
+    hold = config.depth_trust * normal[:, 0, 0]
+    normal[:, 2, 2] += hold
+    gradient[:, 2] += hold * (shape[:, 2] - depth_guess)
+    shape = shape - np.linalg.solve(normal, gradient[..., None])[..., 0]
+    shape = shape - shape[list(RIGID)].mean(0)
+    return shape * (FACE_WIDTH_CM / np.linalg.norm(shape[_LEFT_SIDE] - shape[_RIGHT_SIDE]))
+
+
+def _cross(vectors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3 3"]:
+    """Matrices that take the cross product with a vector from the left."""
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    zero = np.zeros_like(x)
+    rows = np.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1)
+    return rows.reshape(*x.shape, 3, 3)
