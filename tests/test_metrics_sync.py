@@ -28,10 +28,10 @@ def _naive_accuracy(
     for start in range(frames - context + 1):
         if not mask[start : start + context].all():
             continue
-        rows = range(start + 3, start + context - 1)  # row t is about t-3 ... t+1
+        rows = range(start + 2, start + context - 2)  # row t is about t-2 ... t+2
         score = {}
         for shift in range(-max_shift, max_shift + 1):
-            if rows[0] + shift - 3 < 0 or rows[-1] + shift + 1 >= frames:
+            if rows[0] + shift - 2 < 0 or rows[-1] + shift + 2 >= frames:
                 continue
             pairs = [torch.cosine_similarity(lips[t], speech[t + shift], dim=0) for t in rows]
             score[shift] = sum(float(s) for s in pairs) / len(pairs)
@@ -103,12 +103,16 @@ def test_a_clip_too_short_to_be_wrong_asks_nothing() -> None:
     assert np.isnan(OffsetCounts().accuracy)
 
 
-@pytest.mark.parametrize("lookahead", [0, 1, 2, 5])
-def test_any_window_position_is_counted_without_reaching_outside(lookahead: int) -> None:
+@pytest.mark.parametrize("window", [1, 3, 5, 7])
+def test_rows_without_a_whole_window_are_never_looked_at(window: int) -> None:
     rows = _rows(60)
-    counts = offset_accuracy(rows, rows, _all(60), lookahead_frames=lookahead)
+    spoiled = rows.clone()
+    spoiled[: window // 2] = 0
+    spoiled[60 - window // 2 :] = 0
+    counts = offset_accuracy(spoiled, rows, _all(60), context_frames=9, window_frames=window)
     assert counts.accuracy == 1
-    assert counts.total == 56 - (lookahead == 0)
+    assert counts == offset_accuracy(rows, rows, _all(60), context_frames=9, window_frames=window)
+    assert counts.total == 52
 
 
 def test_counts_of_clips_add_up() -> None:
@@ -142,5 +146,5 @@ def test_embeddings_that_do_not_match_are_refused_in_one_sentence() -> None:
     with pytest.raises(InputError) as wrong:
         offset_accuracy(rows, rows / 0, _all(10))
     assert str(wrong.value) == ("the lip embeddings hold NaN or infinite values: check the encoder")
-    with pytest.raises(InputError, match="a context of 4 frames holds no window of 5 frames"):
+    with pytest.raises(InputError, match="a context of 4 frames and windows of 5 do not fit"):
         offset_accuracy(rows, rows, _all(10), context_frames=4)

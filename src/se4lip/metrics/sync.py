@@ -5,9 +5,8 @@ the picture**. The lips of frame ``t`` are then heard at frame ``t + offset``, s
 similarity ``lips[t] . speech[t + k]`` peaks. A clip whose sound was delayed by k frames reads +k.
 (joonson/syncnet_python prints the opposite sign.)
 
-Row ``t`` of an embedding is about the window of frames ``[t - window_frames + lookahead_frames,
-t + lookahead_frames)``, as in ``audio.timebase.Window``: t-3 ... t+1 by default. A window counts
-only when all its frames lie inside the clip. Similarity is the cosine.
+Row ``t`` of an embedding is about the ``window_frames`` frames centred on frame ``t``, an odd
+number; a window counts only when all its frames lie inside the clip. Similarity is the cosine.
 
 Source: Chung & Zisserman, "Out of time: automated lip sync in the wild", ACCV-W 2016, for the task
 (31 offsets, one frame of tolerance, averaging over consecutive windows) and for "median minus
@@ -68,7 +67,6 @@ def offset_accuracy(
     context_frames: int = 5,
     window_frames: int = 5,
     tolerance: int = 1,
-    lookahead_frames: int = 2,
 ) -> OffsetCounts:
     """Choosing the true offset of a clip in sync among ``2 max_shift + 1``.
 
@@ -82,22 +80,21 @@ def offset_accuracy(
     """
     _check(speech_emb, lip_emb, speech_mask)
     windows = context_frames - window_frames + 1
-    if windows < 1 or window_frames < 1:
+    if windows < 1 or window_frames < 1 or window_frames % 2 == 0:
         raise InputError(
-            f"a context of {context_frames} frames holds no window of {window_frames} frames: "
-            "ask for a longer context"
+            f"a context of {context_frames} frames and windows of {window_frames} do not fit: "
+            "windows need an odd length, the context at least one window"
         )
-    similarity = shifted_similarity(speech_emb, lip_emb, max_shift, window_frames, lookahead_frames)
+    similarity = shifted_similarity(speech_emb, lip_emb, max_shift, window_frames)
     if len(similarity) < context_frames:
         return OffsetCounts()
     # A NaN (an offset outside the clip) in any window of the run makes the run's mean NaN.
     runs = similarity.unfold(0, windows, 1).mean(-1)
 
-    # Question q is about the frames q ... q + context - 1; row q + past is its first window.
-    past = window_frames - lookahead_frames
+    # Question q is about the frames q ... q + context - 1; its first window is centred on q + half.
+    half = window_frames // 2
     spoken = speech_mask.to(runs.device).unfold(0, context_frames, 1).all(-1)
-    runs = runs[past : past + len(spoken)]
-    runs = runs[spoken[: len(runs)]]  # without look-ahead the last question has no row
+    runs = runs[half : half + len(spoken)][spoken]
 
     candidate = ~runs.isnan()
     shift = torch.arange(-max_shift, max_shift + 1, device=runs.device)
@@ -122,7 +119,6 @@ def shifted_similarity(
     lip_emb: Float[Tensor, "T D"],
     max_shift: int,
     window_frames: int = 5,
-    lookahead_frames: int = 2,
 ) -> Float[Tensor, "T K"]:
     """Cosine of ``lips[t]`` and ``speech[t + k]``; column ``k + max_shift``, K = 2 max_shift + 1.
 
@@ -132,8 +128,7 @@ def shifted_similarity(
     speech, lips = normalize(speech_emb, dim=-1), normalize(lip_emb, dim=-1)
     similarity = lips.new_full((frames, 2 * max_shift + 1), torch.nan)
     # Rows first ... last - 1 have a whole window.
-    first = window_frames - lookahead_frames
-    last = min(frames, frames - lookahead_frames + 1)
+    first, last = window_frames // 2, frames - window_frames // 2
     for shift in range(-max_shift, max_shift + 1):
         a, b = max(first, first - shift), min(last, last - shift)
         if a < b:
