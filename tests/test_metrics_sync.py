@@ -8,7 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from se4lip.metrics.sync import OffsetCounts, offset_accuracy, shifted_similarity
+from se4lip.metrics.sync import (
+    OffsetCounts,
+    SyncConfig,
+    measure_offset,
+    offset_accuracy,
+    shifted_similarity,
+    sync_timeline,
+)
 from se4lip.types import InputError
 
 
@@ -148,3 +155,83 @@ def test_embeddings_that_do_not_match_are_refused_in_one_sentence() -> None:
     assert str(wrong.value) == ("the lip embeddings hold NaN or infinite values: check the encoder")
     with pytest.raises(InputError, match="a context of 4 frames and windows of 5 do not fit"):
         offset_accuracy(rows, rows, _all(10), context_frames=4)
+
+
+def _late(rows: torch.Tensor, frames: int) -> torch.Tensor:
+    """What the sound says when it comes ``frames`` late: silence first, or its beginning lost."""
+    moved = _rows(len(rows), rows.shape[1], seed=99)
+    if frames >= 0:
+        moved[frames:] = rows[: len(rows) - frames]
+    else:
+        moved[:frames] = rows[-frames:]
+    return moved
+
+
+@settings(deadline=None, max_examples=31)
+@given(st.integers(-14, 14), st.floats(0, 2))
+def test_a_clip_whose_sound_comes_k_frames_late_reads_k(late: int, noise: float) -> None:
+    lips = _rows(75)
+    speech = _late(lips, late) + noise * _rows(75, seed=5)
+    reading = measure_offset(speech, lips, _all(75))
+    assert reading is not None
+    assert reading.offset_frames == late
+    assert abs(reading.offset_ms - 40 * late) <= 20
+    assert reading.lead > 3
+    assert not reading.at_edge
+
+
+def test_strangers_lead_by_little() -> None:
+    leads = []
+    for seed in range(40):
+        reading = measure_offset(
+            _rows(250, seed=2 * seed), _rows(250, seed=2 * seed + 1), _all(250)
+        )
+        assert reading is not None
+        leads.append(reading.lead)
+    assert np.quantile(leads, 0.9) < 2
+
+
+def test_distance_and_confidence_of_a_perfect_match_are_known() -> None:
+    rows = torch.eye(64)  # every window is at a right angle to every other one
+    reading = measure_offset(rows, rows, _all(64))
+    assert reading is not None
+    assert reading.similarity == pytest.approx(1)
+    assert reading.distance == pytest.approx(0, abs=1e-6)
+    assert reading.confidence == pytest.approx(2**0.5, abs=1e-6)
+    assert reading.windows == 60
+
+
+def test_an_offset_between_two_frames_is_read_between_them() -> None:
+    time = torch.arange(100)[:, None] / 25
+    waves = torch.arange(1, 7)[None] * 0.7
+
+    def moment(late_frames: float) -> torch.Tensor:
+        angle = 2 * torch.pi * waves * (time - late_frames / 25)
+        return torch.cat((angle.sin(), angle.cos()), 1)
+
+    reading = measure_offset(moment(2.3), moment(0), _all(100), SyncConfig(max_shift=8))
+    assert reading is not None
+    assert reading.offset_frames == 2
+    assert reading.offset_ms == pytest.approx(2.3 * 40, abs=2)
+
+
+def test_an_offset_at_the_end_of_what_was_tried_says_so() -> None:
+    lips = _rows(200)
+    reading = measure_offset(_late(lips, 15), lips, _all(200))
+    assert reading is not None and reading.offset_frames == 15 and reading.at_edge
+
+
+def test_silence_and_clips_of_a_few_frames_give_no_reading() -> None:
+    rows = _rows(75)
+    assert measure_offset(rows, rows, ~_all(75)) is None
+    assert measure_offset(rows[:6], rows[:6], _all(6)) is None
+    assert measure_offset(rows[:0], rows[:0], _all(0)) is None
+
+
+def test_the_timeline_shows_where_the_offset_changes_and_where_nobody_speaks() -> None:
+    lips = _rows(125)
+    speech = torch.cat((_late(lips, 2)[:50], _late(lips, -3)[50:]))
+    mask = _all(125)
+    mask[75:100] = False
+    timeline = sync_timeline(speech, lips, mask)
+    assert [reading and reading.offset_frames for reading in timeline] == [2, 2, -3, None, -3]

@@ -137,6 +137,119 @@ def shifted_similarity(
     return similarity
 
 
+@dataclass(frozen=True)
+class SyncConfig:
+    max_shift: int = 15
+    window_frames: int = 5
+    least_windows: int = 10
+    """An offset is considered when this many windows of speech have lips to be compared with."""
+    rival_frames: int = 2
+    """An offset this far from the best one is a rival of it, a nearer one is its own flank."""
+
+
+@dataclass(frozen=True)
+class SyncReading:
+    """Where the sound lies against the picture, and how far to believe it.
+
+    ``confidence`` is SyncNet's: the median over the offsets of the mean distance, less its minimum;
+    it depends on the encoder and cannot be compared between encoders. ``lead`` is ours: by how many
+    standard errors the best offset beats its nearest rival, window by window; overlapping windows
+    are counted once. Offsets of chance seldom lead by more than 2, and a longer clip leads by more.
+    ``at_edge`` means that the best offset is the largest that could be tried: the true one may lie
+    beyond.
+    """
+
+    offset_frames: int
+    offset_ms: float
+    similarity: float
+    distance: float
+    confidence: float
+    lead: float
+    windows: int
+    at_edge: bool
+
+
+def measure_offset(
+    speech_emb: Float[Tensor, "T D"],
+    lip_emb: Float[Tensor, "T D"],
+    speech_mask: Bool[Tensor, " T"],
+    config: SyncConfig = SyncConfig(),
+) -> SyncReading | None:
+    """The offset at which sound and lips of a whole clip agree best; None if it says too little.
+
+    Every window of sound inside speech is compared with the lips up to ``max_shift`` frames before
+    and after it. ``offset_ms`` is read between the frames, off a parabola through the peak.
+    """
+    _check(speech_emb, lip_emb, speech_mask)
+    return _read(_by_sound(speech_emb, lip_emb, config), speech_mask, config)
+
+
+def sync_timeline(
+    speech_emb: Float[Tensor, "T D"],
+    lip_emb: Float[Tensor, "T D"],
+    speech_mask: Bool[Tensor, " T"],
+    config: SyncConfig = SyncConfig(),
+    seconds: int = 1,
+) -> list[SyncReading | None]:
+    """One reading for every ``seconds`` of sound; None where nobody speaks long enough."""
+    _check(speech_emb, lip_emb, speech_mask)
+    similarity = _by_sound(speech_emb, lip_emb, config)
+    step = seconds * FRAME_RATE_HZ
+    return [
+        _read(similarity[start : start + step], speech_mask[start : start + step], config)
+        for start in range(0, len(similarity), step)
+    ]
+
+
+def _by_sound(
+    speech_emb: Float[Tensor, "T D"], lip_emb: Float[Tensor, "T D"], config: SyncConfig
+) -> Float[Tensor, "T K"]:
+    """``shifted_similarity`` by rows of sound, so that one mask fits every offset."""
+    swapped = shifted_similarity(lip_emb, speech_emb, config.max_shift, config.window_frames)
+    return swapped.flip(1)
+
+
+def _read(
+    similarity: Float[Tensor, "T K"], mask: Bool[Tensor, " T"], config: SyncConfig
+) -> SyncReading | None:
+    similarity = similarity[mask.to(similarity.device)].double().cpu()
+    counts = (~similarity.isnan()).sum(0)
+    tried = (counts >= config.least_windows).nonzero()[:, 0]
+    if len(tried) <= 2 * config.rival_frames:
+        return None
+    similarity, counts = similarity[:, tried], counts[tried]
+    mean = similarity.nanmean(0)
+    best = int(mean.argmax())
+    # Unit vectors: |a - b|^2 = 2 - 2 a.b
+    distance = (2 - 2 * similarity).clamp_min(0).sqrt().nanmean(0)
+
+    far = (torch.arange(len(tried)) - best).abs() >= config.rival_frames
+    rival = int(torch.where(far, mean, -torch.inf).argmax())
+    ahead = similarity[:, best] - similarity[:, rival]
+    ahead = ahead[~ahead.isnan()]
+    apart = max(1.0, len(ahead) / config.window_frames)
+    error = float(ahead.std(correction=0)) / apart**0.5
+    return SyncReading(
+        offset_frames=int(tried[best]) - config.max_shift,
+        offset_ms=FRAME_MS * (int(tried[best]) - config.max_shift + _peak(mean, best)),
+        similarity=float(mean[best]),
+        distance=float(distance[best]),
+        confidence=float(distance.median() - distance[best]),
+        lead=float(ahead.mean()) / max(error, 1e-9),
+        windows=int(counts[best]),
+        at_edge=best in (0, len(tried) - 1),
+    )
+
+
+def _peak(curve: Float[Tensor, " K"], best: int) -> float:
+    """Where between the samples a parabola through the three highest has its top, -0.5 to 0.5."""
+    if not 0 < best < len(curve) - 1:
+        return 0.0
+    before, top, after = (float(value) for value in curve[best - 1 : best + 2])
+    bend = before - 2 * top + after
+    return 0.5 * (before - after) / bend if bend < 0 else 0.0
+
+
 def _check(
     speech_emb: Float[Tensor, "T D"], lip_emb: Float[Tensor, "T D"], mask: Bool[Tensor, " T"]
 ) -> None:
