@@ -1,4 +1,4 @@
-"""PSNR and SSIM: closed forms, the textbook sum as an oracle, torchmetrics where it is installed."""
+"""PSNR and SSIM: closed forms, the textbook sum as an oracle, torchmetrics' figures."""
 
 from __future__ import annotations
 
@@ -48,10 +48,12 @@ def test_a_masked_ssim_is_the_mean_over_the_windows_centred_in_the_mask() -> Non
     real, predicted = _noise(1, 3, 24, 24), _noise(1, 3, 24, 24, seed=1)
     one = torch.zeros(1, 1, 24, 24, dtype=torch.bool)
     one[..., 12, 9] = True
-    cut = (..., slice(7, 18), slice(4, 15))  # the window around it, by itself
-    assert ssim(predicted, real, 1, one).tolist() == pytest.approx(
-        ssim(predicted[cut], real[cut], 1).tolist()
-    )
+    other = one.roll(3, -1)
+    first, second, both = (ssim(predicted, real, 1, m).item() for m in (one, other, one | other))
+    assert both == pytest.approx((first + second) / 2)
+    predicted[..., :7, :] = torch.nan  # beyond the reach of its window
+    assert ssim(predicted, real, 1, one).item() == pytest.approx(first)
+    assert ssim(predicted, real, 1, one.roll(-1, -2)).isnan().all()
 
 
 def test_ssim_of_two_flat_pictures_is_its_luminance_term() -> None:
@@ -63,13 +65,13 @@ def test_ssim_of_two_flat_pictures_is_its_luminance_term() -> None:
 
 def test_ssim_is_the_textbook_sum_over_windows() -> None:
     real, predicted = _noise(1, 1, 14, 13), _noise(1, 1, 14, 13, seed=1)
-    x, y = predicted[0, 0].numpy(), real[0, 0].numpy()
+    x, y = (np.pad(each[0, 0].numpy(), 5, mode="reflect") for each in (predicted, real))
     at = np.arange(11) - 5
     weight = np.exp(-(at[:, None] ** 2 + at**2) / (2 * 1.5**2))
     weight /= weight.sum()
     values = []
-    for top in range(4):
-        for left in range(3):
+    for top in range(14):
+        for left in range(13):
             p, r = x[top : top + 11, left : left + 11], y[top : top + 11, left : left + 11]
             mp, mr = (weight * p).sum(), (weight * r).sum()
             vp, vr = (weight * (p - mp) ** 2).sum(), (weight * (r - mr) ** 2).sum()
@@ -125,9 +127,10 @@ def test_pictures_that_cannot_be_compared_are_refused_in_one_sentence() -> None:
         "[B, C, H, W] of one size: bring them to the same framing"
     )
     with pytest.raises(InputError) as wrong:
-        ssim(picture[..., :10], picture[..., :10], 1)
+        ssim(picture[..., :5], picture[..., :5], 1)
     assert str(wrong.value) == (
-        "pictures of 10x16 px are smaller than the window of SSIM (11 px): give larger ones"
+        "pictures of 5x16 px are too small for the 11-px window of SSIM: "
+        "give pictures of at least 6 px"
     )
     with pytest.raises(InputError, match="data_range is 0, but it must be positive: 1 or 255"):
         psnr(picture, picture, 0)

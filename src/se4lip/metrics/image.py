@@ -1,7 +1,7 @@
 """How near two pictures are: PSNR and SSIM, of the whole picture or of a part of it.
 
-Pictures are ``[B, C, H, W]`` of any floating-point type with values in ``[0, data_range]``; a mask is
-``[B, 1, H, W]`` and true where pixels count. Every figure is per picture, ``[B]``: average them
+Pictures are ``[B, C, H, W]`` of any floating-point type with values in ``[0, data_range]``; a mask
+is ``[B, 1, H, W]`` and true where pixels count. Every figure is per picture, ``[B]``: average them
 over a video last, as papers do.
 """
 
@@ -45,17 +45,23 @@ def ssim(
 ) -> Float[Tensor, " B"]:
     """Structural similarity of each picture, averaged over its channels; 1 for equal ones.
 
-    Gaussian window of 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, windows that lie wholly inside
-    the picture. With a mask, the windows centred on its pixels count. NaN where none is left.
+    Gaussian window of 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, one window centred on every
+    pixel, the picture mirrored at its border. With a mask, the windows centred on its pixels
+    count. NaN where none is left.
 
-    Source: Wang, Bovik, Sheikh, Simoncelli, IEEE Trans. Image Processing 13 (2004), eq. 13.
+    Source: Wang, Bovik, Sheikh, Simoncelli, IEEE Trans. Image Processing 13 (2004), eq. 13; the
+    border as in torchmetrics (the authors left out the windows that cross it).
     """
     _check(predicted, real, data_range)
-    if min(predicted.shape[-2:]) < SSIM_WINDOW_PX:
+    border = SSIM_WINDOW_PX // 2
+    if min(predicted.shape[-2:]) <= border:
         raise InputError(
-            f"pictures of {predicted.shape[-1]}x{predicted.shape[-2]} px are smaller than the "
-            f"window of SSIM ({SSIM_WINDOW_PX} px): give larger ones"
+            f"pictures of {predicted.shape[-1]}x{predicted.shape[-2]} px are too small for the "
+            f"{SSIM_WINDOW_PX}-px window of SSIM: give pictures of at least {border + 1} px"
         )
+    predicted, real = (
+        functional.pad(picture, (border,) * 4, mode="reflect") for picture in (predicted, real)
+    )
     channels = predicted.shape[1]
     window = _gaussian(predicted.dtype, predicted.device)
 
@@ -73,10 +79,7 @@ def ssim(
     luminance = (2 * mean_p * mean_r + c1) / (mean_p.square() + mean_r.square() + c1)
     structure = (2 * covariance + c2) / (variance_p + variance_r + c2)
     similarity = (luminance * structure).mean(1, keepdim=True)
-    if mask is None:
-        return similarity.mean((1, 2, 3))
-    border = SSIM_WINDOW_PX // 2
-    return _masked_mean(similarity, mask[..., border:-border, border:-border])
+    return similarity.mean((1, 2, 3)) if mask is None else _masked_mean(similarity, mask)
 
 
 def box_mask(
