@@ -96,7 +96,8 @@ def test_both_agree_with_torchmetrics(data_range: float) -> None:
     theirs = oracle.peak_signal_noise_ratio(
         predicted, real, data_range=data_range, dim=(1, 2, 3), reduction="none"
     )
-    assert psnr(predicted, real, data_range).tolist() == pytest.approx(theirs.tolist(), abs=1e-9)
+    # torchmetrics rounds its logarithm of data_range to float32
+    assert psnr(predicted, real, data_range).tolist() == pytest.approx(theirs.tolist(), abs=2e-6)
 
 
 @settings(deadline=None, max_examples=25)
