@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32, UInt8
 
 FRAME_RATE_HZ = 25
 SAMPLE_RATE_HZ = 16_000
@@ -117,7 +117,7 @@ class Clip:
     name: str
     source: str
     speech: Speech
-    lips: Float[np.ndarray, "T H W 3"]
+    lips: UInt8[np.ndarray, "T H W 3"]
     track: FaceTrack
     av_offset_frames: float = 0.0
 

@@ -1,0 +1,171 @@
+"""Sound in and out: anything FFmpeg decodes becomes 16 kHz mono, in memory that does not grow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import soxr
+from jaxtyping import Float32
+
+from se4lip.io.files import atomic
+from se4lip.io.media import decoded, opened
+from se4lip.types import SAMPLE_RATE_HZ, InputError, Speech
+
+Block = Float32[np.ndarray, " S"]
+
+# Smaller disagreements of time stamp and sample count are rounding (1 ms in Matroska) or jitter.
+_LARGEST_DRIFT_S = 0.01
+_LONGEST_GAP_S = 60.0
+_LOUDEST = 16.0  # float files overshoot 1 now and then; beyond this the scale itself is wrong
+
+
+def read_speech(path: Path | str) -> Speech:
+    """The whole sound of an audio or video file as 16 kHz mono, from its first sample on.
+
+    Raises:
+        InputError: missing, empty, damaged, cut short, without sound, or holding NaN.
+    """
+    blocks = [chunk.samples for chunk in iter_speech(path)]
+    return Speech(np.concatenate(blocks))
+
+
+def iter_speech(path: Path | str, chunk_s: float = 10.0) -> Iterator[Speech]:
+    """The sound of ``read_speech`` in pieces of ``chunk_s`` (the last may be shorter).
+
+    Memory does not grow with the length of the file. Nothing is read before the first piece is
+    asked for.
+
+    Raises:
+        InputError: as ``read_speech``, at the piece where the trouble lies.
+    """
+    yield from iter_from(path, chunk_s, origin_s=None)
+
+
+def iter_from(path: Path | str, chunk_s: float, origin_s: float | None) -> Iterator[Speech]:
+    """``iter_speech`` with sample 0 at presentation time ``origin_s`` of the file.
+
+    What sounds earlier is dropped, a later start is preceded by silence. ``None`` means the first
+    sample of the file.
+    """
+    with opened(path, "audio") as container:
+        if not container.streams.audio:
+            raise InputError(f"{path} has no sound: give a file with an audio track")
+        stream = container.streams.audio[0]
+        rate_hz = stream.rate
+        blocks = _placed(_mono(container, stream, path), rate_hz, origin_s, path)
+        heard = False
+        for samples in _rechunked(resampled(blocks, rate_hz), round(chunk_s * SAMPLE_RATE_HZ)):
+            heard = True
+            yield Speech(samples)
+        if not heard:
+            raise InputError(f"{path} holds no audio samples: fetch or record it again")
+
+
+def write_wav(path: Path | str, speech: Speech | Iterable[Speech]) -> None:
+    """Write 16-bit PCM, whole or not at all; pieces of one rate may be streamed in.
+
+    Raises:
+        InputError: ``path`` cannot be written.
+    """
+    chunks = iter([speech] if isinstance(speech, Speech) else speech)
+    with atomic(path) as part, av.open(str(part), "w", format="wav") as container:
+        stream: Any = None
+        for chunk in chunks:
+            if stream is None:
+                stream = container.add_stream("pcm_s16le", rate=chunk.sample_rate_hz, layout="mono")
+            frame = av.AudioFrame.from_ndarray(pcm16(chunk.samples)[None], "s16", "mono")
+            frame.sample_rate = chunk.sample_rate_hz
+            container.mux(stream.encode(frame))
+        if stream is None:
+            raise InputError(f"there is no sound to write to {path}: give at least one piece")
+        container.mux(stream.encode(None))
+
+
+def pcm16(samples: Block) -> np.ndarray:
+    """[-1, 1] as signed 16-bit integers, rounded, overshoots clipped."""
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def resampled(
+    blocks: Iterable[Block], from_hz: int, to_hz: int = SAMPLE_RATE_HZ
+) -> Iterator[Block]:
+    """Consecutive blocks of one signal at another rate, without shifting it in time."""
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    resampler = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32")
+    for samples in blocks:
+        yield resampler.resample_chunk(np.ascontiguousarray(samples)).clip(-1, 1)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True).clip(-1, 1)
+
+
+def _mono(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float | None, Block]]:
+    """Presentation time in seconds and mono samples of every decoded frame, at ``stream.rate``."""
+    resampler, shape = None, None
+    for frame in decoded(container, stream, path):
+        if resampler is None or shape != (frame.format.name, frame.layout, frame.sample_rate):
+            # Streams may change format midway; the first frame's rate stays.
+            shape = (frame.format.name, frame.layout, frame.sample_rate)
+            resampler = av.AudioResampler(format="fltp", layout="mono", rate=stream.rate)
+        time_s = frame.time
+        for mono in resampler.resample(frame):
+            samples = mono.to_ndarray()[0].astype(np.float32)
+            if not np.isfinite(samples).all():
+                raise InputError(
+                    f"{path} holds NaN or infinite samples: repair the recording first"
+                )
+            if len(samples) and np.abs(samples).max() > _LOUDEST:
+                raise InputError(
+                    f"{path} holds samples as large as {np.abs(samples).max():.0f}, but floating "
+                    "point sound must lie in [-1, 1]: scale it first"
+                )
+            yield time_s, np.clip(samples, -1, 1)
+            time_s = None
+
+
+def _placed(
+    blocks: Iterable[tuple[float | None, Block]],
+    rate_hz: int,
+    origin_s: float | None,
+    path: Path | str,
+) -> Iterator[Block]:
+    """Blocks laid end to end from the origin on; gaps become silence, overlaps are dropped."""
+    position = 0  # samples since the origin that are already out
+    for time_s, samples in blocks:
+        if origin_s is None:
+            origin_s = time_s
+        if time_s is not None and origin_s is not None:
+            target = round((time_s - origin_s) * rate_hz)
+            drift = target - position
+            if drift > _LONGEST_GAP_S * rate_hz:
+                raise InputError(
+                    f"the sound of {path} pauses for {drift / rate_hz:.0f} s, more than the "
+                    f"{_LONGEST_GAP_S:.0f} s that time stamps are believed: convert it again"
+                )
+            if not position or abs(drift) > _LARGEST_DRIFT_S * rate_hz:
+                if drift > 0:
+                    yield np.zeros(drift, np.float32)
+                    position = target
+                elif drift < 0:
+                    samples = samples[-drift:]
+        position += len(samples)
+        if len(samples):
+            yield samples
+
+
+def _rechunked(blocks: Iterable[Block], size: int) -> Iterator[Block]:
+    kept: list[Block] = []
+    count = 0
+    for samples in blocks:
+        kept.append(samples)
+        count += len(samples)
+        while count >= size:
+            joined = np.concatenate(kept)
+            yield joined[:size]
+            kept, count = [joined[size:]], count - size
+    if count:
+        yield np.concatenate(kept)

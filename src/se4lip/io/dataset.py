@@ -1,0 +1,350 @@
+"""Prepared clips on disk, described in docs/dataset-format.md.
+
+A data set is a folder: ``dataset.json`` lists sources and clips, ``clips/NAME.safetensors`` holds
+one clip each. The recordings themselves stay where they are and are found by ``frames``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jaxtyping import Float32, UInt8
+from safetensors import SafetensorError
+
+from se4lip.io.audio import pcm16
+from se4lip.io.files import existing_file, read_json, write_bytes, write_json
+from se4lip.io.video import read_frames
+from se4lip.types import (
+    FRAME_RATE_HZ,
+    SAMPLES_PER_FRAME,
+    Clip,
+    FaceTrack,
+    InputError,
+    Speech,
+)
+
+FORMAT = "se4lip-dataset"
+VERSION = 1
+INDEX = "dataset.json"
+CLIPS = "clips"
+
+
+@dataclass(frozen=True)
+class ClipEntry:
+    """One line of the list of clips. ``start_frame`` counts grid frames of the source."""
+
+    name: str
+    start_frame: int
+    frames: int
+    filled_frames: int = 0  # without a face of their own, interpolated
+
+
+@dataclass(frozen=True)
+class SkippedEntry:
+    """A clip, or a whole source, that was not prepared, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """One recording. ``source`` is its path inside ``folder``, and ``folder`` lies beside the data
+    set: both with forward slashes, ``folder`` relative to the data set's own folder. ``name`` is
+    what its clips are called: a single one so, several with ``-0001`` and so on behind it."""
+
+    name: str
+    source: str
+    folder: str
+    size_bytes: int
+    sha256: str
+    clips: tuple[ClipEntry, ...] = ()
+    skipped: tuple[SkippedEntry, ...] = ()
+    av_offset_frames: float = 0.0
+
+
+@dataclass(frozen=True)
+class Index:
+    """What ``dataset.json`` holds besides format and version."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    sources: tuple[SourceEntry, ...] = ()
+
+
+class Dataset:
+    """A prepared data set, read clip by clip. Iterating yields every clip in order of its name."""
+
+    def __init__(self, path: Path, index: Index) -> None:
+        self.path = path
+        self.index = index
+        self._entries = {
+            clip.name: (source, clip) for source in index.sources for clip in source.clips
+        }
+        self.names: tuple[str, ...] = tuple(sorted(self._entries))
+
+    def __repr__(self) -> str:
+        hours = sum(self.frame_count(name) for name in self.names) / FRAME_RATE_HZ / 3600
+        return f"Dataset({self.path}: {len(self)} clips, {hours:.2f} h)"
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def name(self) -> str:
+        """What the folder is called."""
+        return self.path.resolve().name
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self.clip(name) for name in self.names)
+
+    def frame_count(self, name: str) -> int:
+        """Frames of a clip, without opening it."""
+        return self._entry(name)[1].frames
+
+    def source(self, name: str) -> SourceEntry:
+        """The recording a clip was cut from."""
+        return self._entry(name)[0]
+
+    def clip(self, name: str) -> Clip:
+        """One clip. The sound is moved by the source's stored offset, so that it fits the lips.
+
+        ``speech`` has exactly ``640 T`` samples; what moves in from outside the clip is silence.
+
+        Raises:
+            InputError: there is no such clip, or its file is missing or damaged.
+        """
+        source = self.source(name)
+        tensors, metadata = _read_clip(clip_file(self.path, name))
+        samples = tensors["speech"].astype(np.float32) / 32768
+        shift = round(source.av_offset_frames * SAMPLES_PER_FRAME)
+        return Clip(
+            name=name,
+            source=source.source,
+            speech=Speech(_moved_earlier(samples, shift)),
+            lips=tensors["lips"],
+            track=FaceTrack(
+                landmarks_px=tensors["landmarks_px"],
+                blendshapes=tensors["blendshapes"],
+                camera_from_face=tensors["camera_from_face"],
+                width_px=metadata["width_px"],
+                height_px=metadata["height_px"],
+            ),
+            av_offset_frames=source.av_offset_frames,
+        )
+
+    def frames(
+        self, name: str, videos: Path | str | None = None
+    ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        """The source pictures of a clip, one a frame, read again from the recording.
+
+        ``videos`` is the folder that holds the recordings now, if they have moved.
+
+        Raises:
+            InputError: the recording is not there, or not the one that was prepared.
+        """
+        source, entry = self._entry(name)
+        folder = self.path / source.folder if videos is None else Path(videos)
+        recording = folder / source.source
+        if not recording.is_file():
+            raise InputError(
+                f"the recording {source.source} of clip {name} is not in "
+                f"{os.path.normpath(folder)}: pass the folder it is in now (videos, --videos)"
+            )
+        if recording.stat().st_size != source.size_bytes:
+            raise InputError(
+                f"the recording {recording} has {recording.stat().st_size} bytes, "
+                f"{source.size_bytes} when clip {name} was prepared: prepare it again"
+            )
+        return itertools.islice(read_frames(recording, entry.start_frame), entry.frames)
+
+    def _entry(self, name: str) -> tuple[SourceEntry, ClipEntry]:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise InputError(f"data set {self.path} has no clip {name!r}: see its names") from None
+
+
+def open_dataset(path: Path | str) -> Dataset:
+    """Open a data set folder; clips are read when asked for.
+
+    Raises:
+        InputError: no data set, a newer version, or damaged.
+    """
+    return Dataset(Path(path), read_index(path))
+
+
+def read_index(path: Path | str) -> Index:
+    """The checked content of ``dataset.json`` in folder ``path``; see ``open_dataset``."""
+    file = Path(path) / INDEX
+    if not file.is_file():
+        raise InputError(
+            f"{path} is no data set, it has no {INDEX}: make one with `se4lip prepare`"
+        )
+    found = read_json(file, "data set index")
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise InputError(f"{file} is no index of a se4lip data set: make one with `se4lip prepare`")
+    if found.get("version", 0) > VERSION:
+        raise InputError(
+            f"data set {path} is of version {found['version']}, this se4lip reads up to {VERSION}: "
+            "update se4lip"
+        )
+    try:
+        return Index(
+            settings=found["settings"],
+            sources=tuple(
+                SourceEntry(
+                    name=entry["name"],
+                    source=entry["source"],
+                    folder=entry["folder"],
+                    size_bytes=entry["size_bytes"],
+                    sha256=entry["sha256"],
+                    clips=tuple(
+                        ClipEntry(c["name"], c["start_frame"], c["frames"], c["filled_frames"])
+                        for c in entry["clips"]
+                    ),
+                    skipped=tuple(SkippedEntry(s["name"], s["reason"]) for s in entry["skipped"]),
+                    av_offset_frames=float(entry["av_offset_frames"]),
+                )
+                for entry in found["sources"]
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"data set index {file} is damaged: prepare the data set again") from error
+
+
+def write_index(path: Path | str, index: Index) -> None:
+    """Write ``dataset.json`` into folder ``path``, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_json(
+        Path(path) / INDEX,
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "frame_rate_hz": FRAME_RATE_HZ,
+            "settings": index.settings,
+            "sources": [
+                {
+                    "name": source.name,
+                    "source": source.source,
+                    "folder": source.folder,
+                    "size_bytes": source.size_bytes,
+                    "sha256": source.sha256,
+                    "av_offset_frames": source.av_offset_frames,
+                    "clips": [
+                        {
+                            "name": clip.name,
+                            "start_frame": clip.start_frame,
+                            "frames": clip.frames,
+                            "filled_frames": clip.filled_frames,
+                            "duration_s": clip.frames / FRAME_RATE_HZ,
+                        }
+                        for clip in source.clips
+                    ],
+                    "skipped": [{"name": s.name, "reason": s.reason} for s in source.skipped],
+                }
+                for source in index.sources
+            ],
+        },
+    )
+
+
+def clip_file(path: Path | str, name: str) -> Path:
+    """Where clip ``name`` of data set folder ``path`` lies."""
+    return Path(path) / CLIPS / f"{name}.safetensors"
+
+
+def sweep(path: Path | str) -> None:
+    """Remove clips that no source lists any more, and what killed writers have left."""
+    listed = {clip.name for source in read_index(path).sources for clip in source.clips}
+    for file in (Path(path) / CLIPS).iterdir():
+        if ".part" in file.suffixes or (
+            file.suffix == ".safetensors" and file.name.removesuffix(".safetensors") not in listed
+        ):
+            file.unlink(missing_ok=True)
+
+
+def write_clip(
+    path: Path | str,
+    name: str,
+    speech: Float32[np.ndarray, " S"],
+    lips: UInt8[np.ndarray, "T H W 3"],
+    track: FaceTrack,
+    metadata: dict[str, Any],
+) -> None:
+    """Write one clip into data set folder ``path``, whole or not at all. ``speech`` is as found.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    tensors = {
+        "speech": pcm16(speech),
+        "lips": np.ascontiguousarray(lips),
+        "landmarks_px": np.ascontiguousarray(track.landmarks_px),
+        "blendshapes": np.ascontiguousarray(track.blendshapes),
+        "camera_from_face": np.ascontiguousarray(track.camera_from_face),
+    }
+    header = {
+        "format": f"{FORMAT}-clip",
+        "version": VERSION,
+        "name": name,
+        "width_px": track.width_px,
+        "height_px": track.height_px,
+        **metadata,
+    }
+    content = safetensors.numpy.save(tensors, {"se4lip": json.dumps(header)})
+    write_bytes(clip_file(path, name), content)
+
+
+def set_av_offset(path: Path | str, frames: float, source: str | None = None) -> None:
+    """Record that the sound lies ``frames`` late (early if negative), for one source or for all.
+
+    The sound of every clip is moved earlier by as much when it is loaded, to the nearest sample.
+
+    Raises:
+        InputError: no such data set or source, or an offset that is no number.
+    """
+    if not np.isfinite(frames):
+        raise InputError(f"an offset of {frames} frames is no number: give one, such as 1.0")
+    index = read_index(path)
+    if source is not None and source not in {entry.source for entry in index.sources}:
+        raise InputError(f"data set {path} has no source {source!r}: see its dataset.json")
+    changed = tuple(
+        replace(entry, av_offset_frames=float(frames)) if source in (None, entry.source) else entry
+        for entry in index.sources
+    )
+    write_index(path, replace(index, sources=changed))
+
+
+def _moved_earlier(samples: Float32[np.ndarray, " S"], shift: int) -> Float32[np.ndarray, " S"]:
+    moved = np.zeros_like(samples)
+    kept = max(0, len(samples) - abs(shift))
+    if shift >= 0:
+        moved[:kept] = samples[len(samples) - kept :]
+    else:
+        moved[len(samples) - kept :] = samples[:kept]
+    return moved
+
+
+def _read_clip(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    content = existing_file(file, "clip").read_bytes()
+    try:
+        tensors = safetensors.numpy.load(content)
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["se4lip"])
+        if header["format"] != f"{FORMAT}-clip":
+            raise ValueError
+        return tensors, header
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"clip {file} is damaged: prepare the data set again") from error

@@ -1,0 +1,120 @@
+"""Whole files or none: writing beside the goal, then renaming; and a sentence for each failure."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from se4lip.types import InputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; what is written there becomes ``path`` at the end.
+
+    The temporary name keeps the suffix, because some writers choose their format by it. Missing
+    parent folders are made. If the block fails, nothing is left behind and an old ``path`` stays.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    goal = Path(path)
+    # Process and thread in the name: two writers of one goal must not share a temporary file.
+    part = goal.with_name(f".{goal.stem}.{os.getpid()}-{threading.get_ident()}.part{goal.suffix}")
+    try:
+        if goal.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+    except OSError as error:
+        raise InputError(f"cannot write {goal}: {_why(error)}: choose another output") from error
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(goal)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise InputError(f"cannot write {goal}: {_why(error)}: free some space") from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def writable_folder(path: Path | str) -> Path:
+    """Make folder ``path`` if needed and prove that files can be made in it.
+
+    Raises:
+        InputError: it is no folder, or cannot be written.
+    """
+    folder = Path(path)
+    probe = folder / f".{os.getpid()}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {folder}: {_why(error)}: choose another output"
+        ) from error
+    return folder
+
+
+def existing_file(path: Path | str, what: str) -> Path:
+    """``path``, if it is a file with something in it; ``what`` names it in the error.
+
+    Raises:
+        InputError: there is nothing, a folder, an unreadable or an empty file.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as opened:
+            empty = not opened.read(1)
+    except OSError as error:
+        raise InputError(f"cannot read {what} {file}: {_why(error)}: check the path") from error
+    if empty:
+        raise InputError(f"{what} {file} is empty (0 bytes): fetch or record it again")
+    return file
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write ``content`` to ``path``, whole or not at all."""
+    with atomic(path) as part, part.open("wb") as file:
+        file.write(content)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write ``value`` as readable JSON to ``path``, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path | str, what: str) -> Any:
+    """The JSON value in ``path``; ``what`` names the file in errors.
+
+    Raises:
+        InputError: missing, empty, or not JSON.
+    """
+    file = existing_file(path, what)
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{what} {file} is damaged, it is not JSON: make it again") from error
+
+
+def sha256_of(path: Path | str) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal, read in bounded memory."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _why(error: OSError) -> str:
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
