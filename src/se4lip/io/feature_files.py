@@ -1,0 +1,107 @@
+"""Writing the feature files of other systems, beside or into the data sets those systems made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from se4lip.io import files
+from se4lip.types import InputError
+
+
+class DatasetKind(Protocol):
+    """What is read of a `dropin.Profile`."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def frames_from(self) -> str: ...
+
+
+class NamedArray(Protocol):
+    """What is read of a `dropin.FeatureFile`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def array(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class ForeignDataset:
+    """A data set of another system: files go into ``folder``, named after ``audio``."""
+
+    folder: Path
+    audio: Path
+    frames: int  # largest frame number plus one
+
+
+def place_in_dataset(profile: DatasetKind, dataset_folder: Path | str) -> ForeignDataset:
+    """Where a system's data set keeps its sound and looks for features, and its frames counted.
+
+    Raises:
+        InputError: the folder is none of that system's, or not finished.
+    """
+    folder = Path(dataset_folder)
+    audio = folder / "aud.wav"
+    if not audio.is_file():
+        raise InputError(
+            f"{folder} holds no aud.wav, so it is no {profile.title} data set: "
+            f"run {profile.title}'s preparation first, or give an audio file"
+        )
+    if profile.frames_from == "transforms":
+        frames = _numbered_frames(profile, folder)
+    else:
+        frames = _pictures(profile, folder / profile.frames_from)
+    return ForeignDataset(folder, audio, frames)
+
+
+def write(
+    feature_files: Sequence[NamedArray], folder: Path | str, *, overwrite: bool = False
+) -> list[Path]:
+    """Save arrays as .npy under their names in ``folder``, each whole or not at all, unpickled.
+
+    Raises:
+        InputError: a file is there already and ``overwrite`` is false (then none is written), the
+            folder cannot be written, or the disk is full.
+    """
+    goals = [Path(folder) / file.name for file in feature_files]
+    there = [goal.name for goal in goals if goal.exists()]
+    if there and not overwrite:
+        raise InputError(
+            f"{folder} already holds {', '.join(there)}, perhaps another extractor's: "
+            "move it away, or overwrite it with --overwrite"
+        )
+    for goal, file in zip(goals, feature_files, strict=True):
+        with files.atomic(goal) as part, part.open("wb") as opened:
+            np.save(opened, file.array, allow_pickle=False)
+    return goals
+
+
+def _numbered_frames(profile: DatasetKind, folder: Path) -> int:
+    last = -1
+    for split in ("train", "val"):
+        path = folder / f"transforms_{split}.json"
+        content = files.read_json(path, f"the {profile.title} frame list")
+        try:
+            # Some loaders index features by one number, some by the other.
+            last = max(last, *(max(int(f["img_id"]), int(f["aud_id"])) for f in content["frames"]))
+        except (TypeError, KeyError, ValueError) as error:
+            raise InputError(
+                f"{path} lists no frames with img_id and aud_id: "
+                f"run {profile.title}'s preparation again"
+            ) from error
+    return last + 1
+
+
+def _pictures(profile: DatasetKind, folder: Path) -> int:
+    count = sum(path.suffix == ".jpg" for path in folder.iterdir()) if folder.is_dir() else 0
+    if not count:
+        raise InputError(
+            f"{folder} holds no pictures: run {profile.title}'s preparation to the end first"
+        )
+    return count
