@@ -1,4 +1,4 @@
-"""Draws Gaussians. One verb, `rasterize`, and three back ends that give the same numbers.
+"""Draws Gaussians: `rasterize` for learning, `paint` for showing, three back ends, one picture.
 
 The picture is defined by (the oracle, `raster_oracle`, is this text in PyTorch):
 
@@ -22,8 +22,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from se4lip.head.splat.gaussians import Gaussians
@@ -33,6 +34,8 @@ ALPHA_MAX = 0.999
 ALPHA_MIN = 1 / 255
 TRANSMITTANCE_MIN = 1e-4
 FRUSTUM_MARGIN = 0.3
+LARGEST = 1e6
+SMALLEST_QUAT = 1e-12
 
 Backend = Literal["auto", "oracle", "numba", "gsplat"]
 
@@ -99,11 +102,36 @@ def rasterize(
     raise InputError(f"backend '{backend}' is unknown: choose auto, oracle, numba or gsplat")
 
 
+def paint(
+    gaussians: Gaussians,
+    camera: Camera,
+    background: Float[Tensor, " C"] | Float[Tensor, "H W C"] | None = None,
+    camera_from_head: Float[Tensor, "3 4"] | None = None,
+    *,
+    config: RasterConfig = DEFAULT,
+    backend: Backend = "auto",
+) -> UInt8[np.ndarray, "H W C"]:
+    """The picture of `rasterize` as bytes, without its derivative: 0 to 1 becomes 0 to 255, rounded,
+    and what lies beyond is cut.
+
+    Raises: InputError as `rasterize`.
+    """
+    with torch.no_grad():
+        rgb, _ = rasterize(
+            gaussians, camera, background, camera_from_head, config=config, backend=backend
+        )
+        if rgb.device.type == "cpu" and rgb.dtype == torch.float32:
+            from se4lip.head.splat.raster_numba import to_bytes
+
+            return to_bytes(rgb)
+        return (rgb * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
 def choose_backend(means: Tensor) -> Literal["oracle", "numba", "gsplat"]:
     """The back end that ``auto`` stands for, by the tensors' device and dtype."""
     if means.is_cuda:
         return "gsplat"
-    return "oracle"
+    return "numba" if means.dtype == torch.float32 else "oracle"
 
 
 def _check_inputs(
@@ -146,20 +174,33 @@ def _check_inputs(
                 f"{gaussians.means.dtype} on {gaussians.means.device}: "
                 "convert them to one dtype and device"
             )
-        if not tensor.detach().isfinite().all():
+        if tensor.numel() == 0:
+            continue
+        low, high = _range(tensor)
+        if not max(-low, high) <= LARGEST:  # NaN fails every comparison
             raise InputError(
-                f"{name} of the Gaussians holds NaN or infinite values: the fit has diverged, "
-                "or the file is damaged"
+                f"{name} holds values that are NaN or beyond {LARGEST:g}: "
+                "the fit has diverged, or the file is damaged"
             )
-    if len(gaussians) == 0:
-        return
-    if gaussians.scales.detach().amin() < 0:
-        raise InputError("scales hold negative values: pass standard deviations, not logarithms")
-    if gaussians.quats.detach().abs().amax(-1).amin() == 0:
-        raise InputError("quats hold a zero quaternion, which is no rotation: use (1, 0, 0, 0)")
-    low, high = gaussians.opacities.detach().aminmax()
-    if low < 0 or high > 1:
-        raise InputError(
-            f"opacities lie in [{low:.3g}, {high:.3g}], but [0, 1] is needed: "
-            "pass sigmoid(logits), not logits"
-        )
+        if name == "scales" and low < 0:
+            raise InputError(
+                f"scales go down to {low:.3g}, but standard deviations are needed: "
+                "pass exp(log_scales), not log_scales"
+            )
+        if name == "opacities" and not 0 <= low <= high <= 1:
+            raise InputError(
+                f"opacities lie in [{low:.3g}, {high:.3g}], but [0, 1] is needed: "
+                "pass sigmoid(logits), not logits"
+            )
+        if name == "quats" and _range(tensor.detach().abs().amax(-1))[0] < SMALLEST_QUAT:
+            raise InputError("quats hold a zero quaternion, which is no rotation: use (1, 0, 0, 0)")
+
+
+def _range(tensor: Tensor) -> tuple[float, float]:
+    """Least and largest value; NaN when there is one."""
+    if tensor.device.type == "cpu":
+        # numpy: torch would wake its threads for this, and wait for them when the machine is busy
+        array = tensor.detach().numpy()
+        return float(array.min()), float(array.max())
+    low, high = torch.stack(tensor.detach().aminmax()).tolist()
+    return low, high

@@ -1,0 +1,63 @@
+"""Runs a compiled kernel on several threads at once: the numba back end's only parallelism.
+
+The kernels are compiled with ``nogil`` and take their work items from a shared counter, so plain
+Python threads are enough and no OpenMP or TBB layer is involved. That is deliberate: of numba's
+own layers, one crashes when two Python threads call at once and another kills a forked child.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+def lane_count() -> int:
+    """How many threads draw: as many as torch computes with, so that one knob sets both."""
+    return torch.get_num_threads()
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    """The helper threads of a process; a forked child has a new number and so gets its own."""
+    return ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="se4lip-raster")
+
+
+def run_in_lanes(kernel: Callable[..., None], lanes: int, *arguments: Any) -> None:
+    """Calls ``kernel(counter, *arguments)`` once in each lane and waits for all of them.
+
+    ``counter`` is one int64 zero, from which the lanes `claim` their work items. The calling thread
+    is a lane itself, so a helper that wakes late, or never, only leaves it more to do.
+    """
+    counter = np.zeros(1, np.int64)
+    if lanes <= 1:
+        kernel(counter, *arguments)
+        return
+    pool = _pool(os.getpid())
+    helpers = [pool.submit(kernel, counter, *arguments) for _ in range(lanes - 1)]
+    kernel(counter, *arguments)
+    for helper in helpers:
+        if not helper.cancel():
+            helper.result()
+
+
+def _claim(typing_context: Any, counter: Any) -> Any:
+    """The next work item: returns ``counter[0]`` and adds one to it, atomically."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        one = ir.Constant(ir.IntType(64), 1)
+        return builder.atomic_rmw("add", array.data, one, "monotonic")
+
+    return types.int64(counter), generate
+
+
+claim: Any = intrinsic(_claim)
