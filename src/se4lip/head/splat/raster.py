@@ -35,7 +35,7 @@ ALPHA_MIN = 1 / 255
 TRANSMITTANCE_MIN = 1e-4
 FRUSTUM_MARGIN = 0.3
 LARGEST = 1e6
-SMALLEST_QUAT = 1e-12
+SHORTEST_QUAT = 1e-12
 
 Backend = Literal["auto", "oracle", "numba", "gsplat"]
 
@@ -111,8 +111,9 @@ def paint(
     config: RasterConfig = DEFAULT,
     backend: Backend = "auto",
 ) -> UInt8[np.ndarray, "H W C"]:
-    """The picture of `rasterize` as bytes, without its derivative: 0 to 1 becomes 0 to 255, rounded,
-    and what lies beyond is cut.
+    """The picture of `rasterize` as bytes, without its derivative.
+
+    0 to 1 becomes 0 to 255, rounded; what lies beyond is cut.
 
     Raises: InputError as `rasterize`.
     """
@@ -192,15 +193,26 @@ def _check_inputs(
                 f"opacities lie in [{low:.3g}, {high:.3g}], but [0, 1] is needed: "
                 "pass sigmoid(logits), not logits"
             )
-        if name == "quats" and _range(tensor.detach().abs().amax(-1))[0] < SMALLEST_QUAT:
+        if name == "quats" and _shortest(tensor) < SHORTEST_QUAT:
             raise InputError("quats hold a zero quaternion, which is no rotation: use (1, 0, 0, 0)")
+
+
+# On the CPU these two count in numpy: torch would wake its threads for it, and on a busy machine
+# waiting for them takes longer than drawing the picture.
 
 
 def _range(tensor: Tensor) -> tuple[float, float]:
     """Least and largest value; NaN when there is one."""
+    tensor = tensor.detach()
     if tensor.device.type == "cpu":
-        # numpy: torch would wake its threads for this, and wait for them when the machine is busy
-        array = tensor.detach().numpy()
-        return float(array.min()), float(array.max())
-    low, high = torch.stack(tensor.detach().aminmax()).tolist()
+        return float(tensor.numpy().min()), float(tensor.numpy().max())
+    low, high = torch.stack(tensor.aminmax()).tolist()
     return low, high
+
+
+def _shortest(vectors: Float[Tensor, "N D"]) -> float:
+    """The shortest vector's largest entry, which cannot underflow as its length can."""
+    vectors = vectors.detach()
+    if vectors.device.type == "cpu":
+        return float(np.abs(vectors.numpy()).max(1).min())
+    return vectors.abs().amax(1).amin().item()
