@@ -19,6 +19,7 @@ Source: Zwicker et al. 2001 (EWA); Kerbl et al. 2023 (3DGS).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -211,8 +212,9 @@ def _range(tensor: Tensor) -> tuple[float, float]:
 
 
 def _shortest(vectors: Float[Tensor, "N D"]) -> float:
-    """The shortest vector's largest entry, which cannot underflow as its length can."""
+    """The least length."""
     vectors = vectors.detach()
     if vectors.device.type == "cpu":
-        return float(np.abs(vectors.numpy()).max(1).min())
-    return vectors.abs().amax(1).amin().item()
+        squares = np.einsum("nd,nd->n", vectors.numpy(), vectors.numpy())
+        return math.sqrt(squares.min())
+    return vectors.square().sum(1).amin().sqrt().item()
