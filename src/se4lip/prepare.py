@@ -42,8 +42,8 @@ from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, InputError, Speech
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",
-    ".ts", ".vob", ".webm", ".wmv",
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
+    ".ogv", ".ts", ".vob", ".webm", ".wmv",
 })
 # fmt: on
 CONTACT_SHEET = "contact-sheet.png"

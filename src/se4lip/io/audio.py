@@ -105,15 +105,16 @@ def resampled(
 
 def _mono(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float | None, Block]]:
     """Presentation time in seconds and mono samples of every decoded frame, at ``stream.rate``."""
-    resampler, shape = None, None
+    resampler, shape, weights = None, None, np.ones(1, np.float32)
     for frame in decoded(container, stream, path):
         if resampler is None or shape != (frame.format.name, frame.layout, frame.sample_rate):
             # Streams may change format midway; the first frame's rate stays.
             shape = (frame.format.name, frame.layout, frame.sample_rate)
-            resampler = av.AudioResampler(format="fltp", layout="mono", rate=stream.rate)
+            resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=stream.rate)
+            weights = _downmix(frame.layout)
         time_s = frame.time
-        for mono in resampler.resample(frame):
-            samples = mono.to_ndarray()[0].astype(np.float32)
+        for planar in resampler.resample(frame):
+            samples = weights @ planar.to_ndarray()
             if not np.isfinite(samples).all():
                 raise InputError(
                     f"{path} holds NaN or infinite samples: repair the recording first"
@@ -125,6 +126,18 @@ def _mono(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float
                 )
             yield time_s, np.clip(samples, -1, 1)
             time_s = None
+
+
+def _downmix(layout: av.AudioLayout) -> Float32[np.ndarray, " C"]:
+    """Weights of channels in the mono sum, which never exceeds 1.
+
+    Voices sit in the centre of surround sound; its low-frequency channel holds none.
+    """
+    known = {"FL": 0.7, "FR": 0.7, "FC": 1.0, "LFE": 0.0}
+    weights = np.array([known.get(channel.name, 0.5) for channel in layout.channels], np.float32)
+    if len(weights) != layout.nb_channels or not weights.any():  # a layout FFmpeg cannot name
+        weights = np.ones(layout.nb_channels, np.float32)
+    return weights / weights.sum()
 
 
 def _placed(

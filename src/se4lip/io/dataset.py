@@ -90,6 +90,8 @@ class Dataset:
             clip.name: (source, clip) for source in index.sources for clip in source.clips
         }
         self.names: tuple[str, ...] = tuple(sorted(self._entries))
+        # Also those of which no clip could be made: a split by recordings must count them all.
+        self.recordings: tuple[str, ...] = tuple(sorted(entry.name for entry in index.sources))
 
     def __repr__(self) -> str:
         hours = sum(self.frame_count(name) for name in self.names) / FRAME_RATE_HZ / 3600

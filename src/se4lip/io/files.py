@@ -117,4 +117,6 @@ def sha256_of(path: Path | str) -> str:
 
 
 def _why(error: OSError) -> str:
+    if isinstance(error, FileExistsError):  # what should be a folder is a file
+        return "not a directory"
     return (os.strerror(error.errno) if error.errno else str(error)).lower()

@@ -15,7 +15,7 @@ from se4lip.io.files import existing_file
 from se4lip.types import InputError
 
 # Their headers state the true length. Others (MP3, MPEG-PS) only allow a guess from the bit rate.
-_LENGTH_IS_TRUE = {"wav", "w64", "flac", "aiff", "caf", "mov,mp4,m4a,3gp,3g2,mj2"}
+_LENGTH_IS_TRUE = {"w64", "flac", "aiff", "caf", "mov,mp4,m4a,3gp,3g2,mj2"}
 _LENGTH_SLACK_S = 0.25  # encoder delay and edit lists move an end by up to two AAC frames a side
 
 
@@ -45,26 +45,52 @@ def decoded(container: av.container.InputContainer, stream: Any, path: Path | st
     Raises:
         InputError: the data are damaged, or end earlier than the header promises.
     """
-    end_s = 0.0
+    end_s = 0.0  # since the stream's start
     try:
         for frame in container.decode(stream):
             if frame.time is not None:
-                end_s = max(end_s, frame.time - (stream.start_time or 0) * stream.time_base)
+                since_s = frame.time - float((stream.start_time or 0) * stream.time_base)
+                end_s = max(end_s, since_s + _length_s(frame))
             yield frame
     except av.error.FFmpegError as error:
         raise InputError(
-            f"{path} is damaged {float(end_s):.2f} s after its start: fetch or record it again"
+            f"{path} is damaged {end_s:.2f} s after its start: fetch or record it again"
         ) from error
-    if stream.duration and container.format.name in _LENGTH_IS_TRUE:
-        promised_s = float(stream.duration * stream.time_base)
-        last_s = getattr(frame, "samples", 0) / (getattr(frame, "sample_rate", 0) or 1)
-        missing_s = promised_s - float(end_s) - max(last_s, _duration_s(frame))
-        if missing_s > _LENGTH_SLACK_S:
-            raise InputError(
-                f"{path} is cut short: {promised_s:.2f} s are promised and {missing_s:.2f} s of "
-                "them are missing: fetch or record it again"
-            )
+    promised_s = _promised_s(container, stream, path)
+    missing_s = promised_s - end_s
+    if missing_s > _LENGTH_SLACK_S:
+        raise InputError(
+            f"{path} is cut short: {promised_s:.2f} s are promised and {missing_s:.2f} s of "
+            "them are missing: fetch or record it again"
+        )
 
 
-def _duration_s(frame: Any) -> float:
+def _length_s(frame: Any) -> float:
+    if isinstance(frame, av.AudioFrame):
+        return frame.samples / frame.sample_rate
     return float((frame.duration or 0) * (frame.time_base or 0))
+
+
+def _promised_s(container: av.container.InputContainer, stream: Any, path: Path | str) -> float:
+    """The length the header states, or 0 where it states none that can be trusted."""
+    if container.format.name == "wav":
+        return _wav_promised_s(path)  # FFmpeg replaces what is wrong by an estimate
+    if stream.duration and container.format.name in _LENGTH_IS_TRUE:
+        return float(stream.duration * stream.time_base)
+    return 0.0
+
+
+def _wav_promised_s(path: Path | str) -> float:
+    with Path(path).open("rb") as file:
+        file.seek(12)
+        bytes_per_s = 0
+        while len(head := file.read(8)) == 8:
+            kind, size = head[:4], int.from_bytes(head[4:], "little")
+            if kind == b"data":
+                # Programs that write to a pipe cannot know the length, and put the largest number.
+                return size / bytes_per_s if bytes_per_s and size < 0x7FFFF000 else 0.0
+            if kind == b"fmt ":
+                bytes_per_s = int.from_bytes(file.read(16)[8:12], "little")
+                size -= 16
+            file.seek(size + size % 2, 1)
+    return 0.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -26,10 +26,10 @@ from se4lip.io.media import decoded, opened
 from se4lip.types import FRAME_RATE_HZ, InputError, Speech
 
 Picture = UInt8[np.ndarray, "H W 3"]
+F = TypeVar("F")
 
-_HALF_FRAME_S = 0.5 / FRAME_RATE_HZ
 _LONGEST_STILL_S = 60.0
-_SEEK_BEYOND_FRAMES = 10 * FRAME_RATE_HZ
+_SEEK_BEYOND_S = 10.0
 _AAC_RATES_HZ = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000}
 
 
@@ -70,30 +70,19 @@ def read_frames(path: Path | str, start: int = 0) -> Iterator[Picture]:
     """Upright RGB pictures of the 25-fps grid, from grid frame ``start`` on, one at a time.
 
     Picture ``t`` is the source frame whose time stamp is nearest to ``t / 25`` s, but none is
-    shown more than half a frame early. The grid is as long as the source, to the nearest frame.
+    shown more than half a frame early. The grid is as long as the source, to a frame.
     Pictures are C-contiguous; a repeated picture is the same array, so do not write into it.
 
     Raises:
         InputError: missing, empty, damaged, cut short, or without pictures.
     """
-    with opened(path, "video") as container:
-        stream = _video_stream(container, path)
-        stream.thread_type = "AUTO"
-        origin_s = 0.0
-        if start > _SEEK_BEYOND_FRAMES:
-            first = _first_frame(container, stream, path)
-            origin_s = first.time or 0.0
-            before_s = origin_s + start / FRAME_RATE_HZ - 1.0  # a second for reordered frames
-            container.seek(int(before_s / stream.time_base), stream=stream)
-            frames = _timed(container, stream, path)
-        else:
-            frames = _timed(container, stream, path)
-            try:
-                origin_s, opening = next(frames)
-            except StopIteration:
-                raise InputError(f"{path} holds no pictures: fetch or record it again") from None
-            frames = itertools.chain([(origin_s, opening)], frames)
-        yield from _on_grid(((time_s - origin_s, frame) for time_s, frame in frames), start, path)
+    picture: Picture | None = None
+    shown: Any = None
+    for frame in on_grid(_timed_from(path, start / FRAME_RATE_HZ), start):
+        if frame is not shown:
+            shown, picture = frame, _upright(frame)
+        assert picture is not None
+        yield picture
 
 
 def iter_clip_speech(path: Path | str, chunk_s: float = 10.0) -> Iterator[Speech]:
@@ -266,8 +255,53 @@ def _first_frame(container: Any, stream: Any, path: Path | str) -> Any:
     raise InputError(f"{path} holds no pictures: fetch or record it again")
 
 
-def _timed(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float, Any]]:
-    """Frames with ascending times in seconds; raw streams without time stamps count frames."""
+def on_grid(frames: Iterator[tuple[float, float, F]], start: int = 0) -> Iterator[F]:
+    """The frame to show at each grid step from ``start`` on, of frames (time_s, duration_s, frame).
+
+    Times ascend and count from the origin; a duration of 0 is unknown. See ``read_frames``.
+    """
+    shown_s, duration_s, shown = next(frames)
+    step_s = 1 / FRAME_RATE_HZ
+    t = start
+    for next_s, next_duration_s, upcoming in frames:
+        step_s = next_s - shown_s
+        # The upcoming frame takes over where it is nearer, or half a grid step before its time.
+        takes_over_s = next_s - min(step_s, 1 / FRAME_RATE_HZ) / 2
+        while t / FRAME_RATE_HZ < takes_over_s:
+            yield shown
+            t += 1
+        shown_s, duration_s, shown = next_s, next_duration_s, upcoming
+    end_s = shown_s + (duration_s or step_s)
+    for _ in range(t, max(1, round(end_s * FRAME_RATE_HZ))):
+        yield shown
+
+
+def _timed_from(path: Path | str, start_s: float) -> Iterator[tuple[float, float, Any]]:
+    """Frames with time since the first one, and duration, from ``start_s`` or earlier on."""
+    with opened(path, "video") as container:
+        stream = _video_stream(container, path)
+        stream.thread_type = "AUTO"
+        frames = _timed(container, stream, path)
+        first = next(frames, None)
+        if first is None:
+            raise InputError(f"{path} holds no pictures: fetch or record it again")
+        origin_s = first[0]
+        if start_s > _SEEK_BEYOND_S:
+            # A second earlier, because frames are stored in another order than they are shown.
+            container.seek(int((origin_s + start_s - 1) / stream.time_base), stream=stream)
+            sought = _timed(container, stream, path)
+            landed = next(sought, None)
+            if landed is not None and landed[0] - origin_s <= start_s:
+                first, frames = landed, sought
+            else:  # some containers cannot seek well: read from the beginning
+                container.seek(stream.start_time or 0, stream=stream)
+                frames = (f for f in _timed(container, stream, path) if f[0] > origin_s)
+        for time_s, duration_s, frame in itertools.chain([first], frames):
+            yield time_s - origin_s, duration_s, frame
+
+
+def _timed(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float, float, Any]]:
+    """Frames with ascending time and duration; raw streams without time stamps count frames."""
     step_s = float(1 / stream.average_rate) if stream.average_rate else 1 / FRAME_RATE_HZ
     last_s: float | None = None
     for frame in decoded(container, stream, path):
@@ -281,35 +315,8 @@ def _timed(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[floa
                 f"the picture of {path} stands still for {time_s - last_s:.0f} s, more than the "
                 f"{_LONGEST_STILL_S:.0f} s that time stamps are believed: convert it again"
             )
-        yield time_s, frame
+        yield time_s, float((frame.duration or 0) * (frame.time_base or 0)), frame
         last_s = time_s
-
-
-def _on_grid(
-    frames: Iterator[tuple[float, Any]], start: int, path: Path | str
-) -> Iterator[Picture]:
-    shown_s, shown = next(frames)
-    step_s = _duration_s(shown) or 1 / FRAME_RATE_HZ
-    picture: Picture | None = None
-    t = start
-    for next_s, upcoming in frames:
-        step_s = next_s - shown_s
-        # The upcoming frame takes over where it is nearer, or half a grid step before its time.
-        takes_over_s = max(next_s - step_s / 2, next_s - _HALF_FRAME_S)
-        while t / FRAME_RATE_HZ < takes_over_s:
-            picture = _upright(shown) if picture is None else picture
-            yield picture
-            t += 1
-        shown_s, shown, picture = next_s, upcoming, None
-    end_s = shown_s + (_duration_s(shown) or step_s)
-    while t < max(1, round(end_s * FRAME_RATE_HZ)):
-        picture = _upright(shown) if picture is None else picture
-        yield picture
-        t += 1
-
-
-def _duration_s(frame: Any) -> float:
-    return float((frame.duration or 0) * (frame.time_base or 0))
 
 
 def _upright(frame: Any) -> Picture:
