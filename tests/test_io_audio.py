@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-from recordings import flash, onset_s, record, tone, wav
 
+from recordings import flash, onset_s, record, tone, wav
 from se4lip.io.audio import iter_speech, read_speech, write_wav
 from se4lip.types import InputError, Speech
 
@@ -164,6 +164,6 @@ def test_written_wav_reads_back(tmp_path):
 
 
 def test_no_sound_is_not_written(tmp_path):
-    with pytest.raises(InputError, match="there is no sound to write to .*: give at least one"):
+    with pytest.raises(InputError, match=r"there is no sound to write to .*: give at least one"):
         write_wav(tmp_path / "a.wav", [])
     assert list(tmp_path.iterdir()) == []

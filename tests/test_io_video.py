@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recordings import flash, flash_and_click, onset_s, record, tone, turned
 
+from recordings import flash, flash_and_click, onset_s, record, tone, turned
 from se4lip.io.audio import read_speech
 from se4lip.io.video import (
     iter_clip_speech,

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from se4lip.types import InputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -95,6 +97,12 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` as readable JSON to ``path``, whole or not at all."""
     write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_array(path: Path | str, array: np.ndarray) -> None:
+    """Write ``array`` as a ``.npy`` file under exactly this name, whole or not at all."""
+    with atomic(path) as part, part.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def read_json(path: Path | str, what: str) -> Any:

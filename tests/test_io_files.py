@@ -1,0 +1,138 @@
+"""Whole files or none, whatever happens while they are written."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from se4lip.io.files import (
+    atomic,
+    existing_file,
+    read_json,
+    sha256_of,
+    writable_folder,
+    write_array,
+    write_bytes,
+    write_json,
+)
+from se4lip.types import InputError
+
+
+def said(call, *arguments) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path):
+    goal = tmp_path / "a" / "b" / "out.txt"
+    with atomic(goal) as part:
+        part.write_text("half")
+        assert not goal.exists()
+        assert (part.parent, part.suffix) == (goal.parent, ".txt")
+    assert goal.read_text() == "half"
+    assert [p.name for p in goal.parent.iterdir()] == ["out.txt"]
+
+
+@pytest.mark.parametrize("trouble", [ValueError, KeyboardInterrupt, SystemExit, OSError])
+def test_trouble_leaves_the_old_file_and_nothing_else(trouble, tmp_path):
+    goal = tmp_path / "out.txt"
+    goal.write_text("old")
+    with pytest.raises(trouble), atomic(goal) as part:
+        part.write_text("new, half")
+        raise trouble
+    assert goal.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [goal]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_a_sentence(code, tmp_path):
+    goal = tmp_path / "out.txt"
+
+    def fill():
+        with atomic(goal) as part:
+            part.write_text("some")
+            raise OSError(code, os.strerror(code))
+
+    why = os.strerror(code).lower()
+    assert said(fill) == f"cannot write {goal}: {why}: free some space"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_really_full_device_is_a_sentence(tmp_path):
+    code = f"""
+import resource
+from se4lip.io.files import write_bytes
+from se4lip.types import InputError
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_bytes({str(tmp_path / "out.bin")!r}, bytes(2000))
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"cannot write {tmp_path / 'out.bin'}: file too large: free some space\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    inside = tmp_path / "file" / "out.txt"
+    assert said(write_bytes, inside, b"") == (
+        f"cannot write {inside}: not a directory: choose another output"
+    )
+    folder = tmp_path / "folder"
+    assert said(write_bytes, folder, b"") == (
+        f"cannot write {folder}: is a directory: choose another output"
+    )
+    assert said(writable_folder, tmp_path / "file") == (
+        f"cannot write to {tmp_path / 'file'}: not a directory: choose another output"
+    )
+    assert said(write_bytes, "/proc/se4lip/out.txt", b"").startswith("cannot write /proc/se4lip/")
+    assert said(writable_folder, "/proc/se4lip").startswith("cannot write to /proc/se4lip: ")
+
+
+def test_inputs_are_checked_in_a_sentence(tmp_path):
+    missing, empty = tmp_path / "missing", tmp_path / "empty"
+    empty.touch()
+    assert said(existing_file, missing, "model") == (
+        f"cannot read model {missing}: no such file or directory: check the path"
+    )
+    assert said(existing_file, empty, "model") == (
+        f"model {empty} is empty (0 bytes): fetch or record it again"
+    )
+    assert said(existing_file, tmp_path, "model") == (
+        f"cannot read model {tmp_path}: is a directory: check the path"
+    )
+
+
+def test_json_survives_the_way_there_and_back(tmp_path):
+    value = {"name": "Zoë", "numbers": [1, 2.5, None]}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json", "index") == value
+    assert json.loads((tmp_path / "a.json").read_text()) == value
+    (tmp_path / "a.json").write_text("{")
+    assert said(read_json, tmp_path / "a.json", "index") == (
+        f"index {tmp_path / 'a.json'} is damaged, it is not JSON: make it again"
+    )
+
+
+def test_arrays_are_written_under_exactly_their_name(tmp_path):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    write_array(tmp_path / "features", array)
+    np.testing.assert_array_equal(np.load(tmp_path / "features"), array)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        write_array(tmp_path / "objects.npy", np.array([object()]))
+    assert [p.name for p in tmp_path.iterdir()] == ["features"]
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, example B.1
+    assert sha256_of(tmp_path / "abc") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
