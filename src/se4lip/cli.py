@@ -19,6 +19,7 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "prepare": Verb("recordings -> data set of lips and speech", "prepare:prepare"),
     "train encoder": Verb("data set -> speech and lip encoder", "encoder:train_encoder"),
+    "evaluate video": Verb("how good a talking head is", "evaluate:evaluate_video"),
     "evaluate encoder": Verb("how often the true offset is found", "encoder:evaluate_encoder"),
     "encode": Verb("speech -> lip features", "encode:encode"),
     "sync": Verb("video -> how far sound and lips are apart", "sync:sync"),

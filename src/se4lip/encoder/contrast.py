@@ -38,15 +38,18 @@ class Contrast(nn.Module):
         lips: Float[Tensor, "B T D"],
         valid: Bool[Tensor, "B T"],
         silent: Bool[Tensor, "B T"],
+        stride: int = 1,
     ) -> Float[Tensor, ""]:
-        """Mean loss over valid windows. Silence is never told from silence: it all looks the
-        same."""
+        """Mean loss over valid windows, which lie ``stride`` frames apart.
+
+        Silence is never told from silence: it all looks the same.
+        """
         scale = self.log_scale.exp().clamp(max=1 / self.config.smallest_temperature)
         batch, frames = valid.shape
         flat = batch * frames
         logits = scale * speech.reshape(flat, -1) @ lips.reshape(flat, -1).T
         clip = torch.arange(batch, device=valid.device).repeat_interleave(frames)
-        moment = torch.arange(frames, device=valid.device).repeat(batch)
+        moment = stride * torch.arange(frames, device=valid.device).repeat(batch)
         ignored = ignored_pairs(clip, moment, valid.flatten(), silent.flatten(), self.config)
         same_clip = clip[:, None] == clip
         # A silent window has no moment of its own to be found at, only speech to be told from.

@@ -19,9 +19,9 @@ from se4lip.audio.timebase import Window
 
 @dataclass(frozen=True)
 class LipEncoderConfig:
-    picture_px: int = 64
+    picture_px: int = 48
     contour: int = 147  # width of face.contour.lip_contour; 0 leaves the branch out
-    channels: tuple[int, ...] = (32, 64, 128, 256)
+    channels: tuple[int, ...] = (24, 48, 96, 192)
     contour_hidden: int = 256
     dropout: float = 0.1
     embedding: int = 512
@@ -63,7 +63,7 @@ class LipEncoder(nn.Module):
         self.stem_norm = nn.GroupNorm(8, first)
         pairs = zip(config.channels[:-1], config.channels[1:], strict=True)
         self.blocks = nn.Sequential(*(_Block(*pair) for pair in pairs))
-        side = config.picture_px // 2 ** len(config.channels)
+        side = -(-config.picture_px // 2 ** len(config.channels))
         self.from_picture = nn.Sequential(
             nn.Dropout(config.dropout),
             nn.Linear(config.channels[-1] * side * side, config.embedding),
@@ -85,19 +85,23 @@ class LipEncoder(nn.Module):
         contour: Float[Tensor, "B T C"],
         keep_picture: Bool[Tensor, " B"] | None = None,
         keep_contour: Bool[Tensor, " B"] | None = None,
+        stride: int = 1,
     ) -> Float[Tensor, "B T-frames+1 D"]:
-        """Embeddings of every whole window. ``keep_*`` blank one branch of a clip (training only).
+        """Embeddings of every ``stride``-th whole window. ``keep_*`` blank one branch of a clip.
 
         ``pictures`` are grey, about zero mean and unit spread (``standardize``).
         """
-        x = functional.gelu(self.stem_norm(self.stem(pictures[:, None])))  # [B, C, T', H', W']
-        batch, channels, windows, height, width = x.shape
-        x = x.transpose(1, 2).reshape(batch * windows, channels, height, width)
-        embedding = self.from_picture(self.blocks(x).flatten(1)).reshape(batch, windows, -1)
+        x = functional.conv3d(
+            pictures[:, None], self.stem.weight, stride=(stride, 2, 2), padding=(0, 2, 2)
+        ).transpose(1, 2)  # [B, T', C, H', W']
+        batch, windows = x.shape[:2]
+        # Windows become a batch before anything is normalised: none may know of another.
+        x = self.blocks(functional.gelu(self.stem_norm(x.flatten(0, 1))))
+        embedding = self.from_picture(x.flatten(1)).reshape(batch, windows, -1)
         if keep_picture is not None:
             embedding = embedding * keep_picture[:, None, None]
         if self.config.contour:
-            moved = self.from_contour(contour.transpose(1, 2)).transpose(1, 2)
+            moved = self.from_contour(contour.transpose(1, 2)).transpose(1, 2)[:, ::stride]
             if keep_contour is not None:
                 moved = moved * keep_contour[:, None, None]
             embedding = embedding + moved

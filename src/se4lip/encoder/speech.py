@@ -32,7 +32,7 @@ class SpeechEncoderConfig:
     window: Window = field(default_factory=Window)
     projection: int = 256  # linear layer that the GRU reads, shared by overlapping windows
     hidden: int = 256
-    layers: int = 2
+    layers: int = 1
     bidirectional: bool = True  # inside the window, which ends 80 ms after the frame's time
     dropout: float = 0.1
     embedding: int = 512
@@ -90,11 +90,13 @@ class SpeechEncoder(nn.Module):
         columns, state = remove_channel(columns, power, state, self.config.channel)
         return columns / self.scale, state
 
-    def embed(self, columns: Float[Tensor, "B L F"]) -> Float[Tensor, "B T D"]:
-        """Run the GRU over each frame's window of cleaned columns."""
+    def embed(self, columns: Float[Tensor, "B L F"], stride: int = 1) -> Float[Tensor, "B T D"]:
+        """Run the GRU over every ``stride``-th frame's window of cleaned columns."""
         config = self.config
         projected = functional.gelu(self.norm(self.project(columns)))
-        windows = projected.unfold(1, config.window_columns, COLUMNS_PER_FRAME)  # [B, T, P, L']
+        windows = projected.unfold(
+            1, config.window_columns, COLUMNS_PER_FRAME * stride
+        )  # [B, T, P, L']
         batch, frames = windows.shape[:2]
         windows = windows.permute(0, 1, 3, 2).reshape(batch * frames, config.window_columns, -1)
         states, _ = self.gru(self.drop(windows))  # [B*T, L', width]

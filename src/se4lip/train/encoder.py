@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import functools
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -10,12 +14,16 @@ from torch import Tensor, distributed
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
 
+from se4lip.artifacts.encoder import save_encoder
 from se4lip.audio.augment import SpeechAugmentConfig, augment_speech, draw_speech
 from se4lip.audio.spectrogram import log_power, power_spectrogram
 from se4lip.audio.timebase import COLUMNS_PER_FRAME
 from se4lip.encoder.lips import standardize
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictures, draw_lips
+from se4lip.io.config import to_plain
+from se4lip.io.dataset import Dataset, open_dataset
+from se4lip.io.files import writable_folder
 from se4lip.train.corpus import (
     Corpus,
     Stretches,
@@ -25,8 +33,11 @@ from se4lip.train.corpus import (
     draw_stretches,
     lead_frames,
 )
-from se4lip.train.loop import LoopConfig, step_seed
-from se4lip.train.validation import Probe, probe
+from se4lip.train.devices import chosen_device, is_chief, machine, processes
+from se4lip.train.loop import LoopConfig, step_seed, train
+from se4lip.train.split import Split, clips_of
+from se4lip.train.validation import Probe, probe, probes_of
+from se4lip.types import InputError
 
 
 @dataclass(frozen=True)
@@ -37,10 +48,12 @@ class EncoderRecipe:
     speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
     lip_augment: LipAugmentConfig = field(default_factory=LipAugmentConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
-    clips_per_step: int = 32
-    windows_per_clip: int = 40
+    clips_per_step: int = 16
+    windows_per_clip: int = 20
+    window_stride: int = 2  # frames; neighbours are no negatives and would be computed in vain
     speeds: tuple[float, float] = (0.85, 1.18)
     context_s: float = 1.0  # sound before the stretch, from which the channel is known
+    validation_clips: int = 100  # of each data set, evenly spread
     auxiliary: float = 0.2  # weight of reading lip shape from the speech embedding
 
 
@@ -59,8 +72,9 @@ class EncoderTask:
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.world = distributed.get_world_size() if distributed.is_initialized() else 1
         if recipe.clips_per_step % self.world:
-            raise ValueError(
-                f"{recipe.clips_per_step} clips do not share out over {self.world} processes"
+            raise InputError(
+                f"{recipe.clips_per_step} clips a step do not share out over {self.world} "
+                "processes: give --clips-per-step a multiple of that"
             )
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -71,7 +85,7 @@ class EncoderTask:
         generator = torch.Generator().manual_seed(step_seed(recipe.loop.seed, step))
         batch, share = recipe.clips_per_step, recipe.clips_per_step // self.world
         mine = slice(self.rank * share, (self.rank + 1) * share)
-        frames = recipe.windows_per_clip + window.frames - 1
+        frames = recipe.window_stride * (recipe.windows_per_clip - 1) + window.frames
         stretches = draw_stretches(self.clip_frames, batch, frames, recipe.speeds, generator)
         others = draw_stretches(self.clip_frames, batch, frames, (1.0, 1.0), generator)
         speech_draws = draw_speech(
@@ -90,23 +104,26 @@ class EncoderTask:
             power = augment_speech(power, self._powers(others[mine]), speech_draws)
             columns, _ = model.speech.clean(power, model.speech.initial_channel((share,)))
             columns = columns[:, self._context_columns :]
-        speech = model.speech.embed(columns).float()
+        speech = model.speech.embed(columns, recipe.window_stride).float()
         lip_embedding = model.lips(
-            pictures, moved, lip_draws.keep_picture, lip_draws.keep_contour
+            pictures,
+            moved,
+            lip_draws.keep_picture,
+            lip_draws.keep_contour,
+            recipe.window_stride,
         ).float()
 
         half = window.frames // 2
         centre = window.past_frames  # frame t inside its own window
-        span = slice(half, frames - half)
-        whole = valid[:, window.frames - 1 :]
+        whole = valid[:, window.frames - 1 :: recipe.window_stride]
+        quiet = silent[:, half : frames - half : recipe.window_stride]
         with torch.autocast(self.device.type, enabled=False):
             read = model.read_contour(speech) * 10
-            target = contour[:, centre : centre + read.shape[1]]
+            target = contour[:, centre :: recipe.window_stride][:, : read.shape[1]]
             error = functional.smooth_l1_loss(read, target, reduction="none").mean(-1)
             auxiliary = (error * whole).sum() / whole.sum().clamp(min=1)
-            contrast = model.contrast(
-                _gather(speech), _gather(lip_embedding), _gather(whole), _gather(silent[:, span])
-            )
+            gathered = (_gather(rows) for rows in (speech, lip_embedding, whole, quiet))
+            contrast = model.contrast(*gathered, recipe.window_stride)
         figures = {}
         if step % recipe.loop.log_every == 0:
             figures = {"contrast": contrast.item(), "auxiliary": auxiliary.item()}
@@ -122,7 +139,9 @@ class EncoderTask:
         recipe = self.recipe
         speech = recipe.model.speech
         lead = lead_frames(speech.window, recipe.model.lip_window) * COLUMNS_PER_FRAME
-        columns = speech.window_columns + COLUMNS_PER_FRAME * (recipe.windows_per_clip - 1)
+        columns = speech.window_columns + COLUMNS_PER_FRAME * recipe.window_stride * (
+            recipe.windows_per_clip - 1
+        )
         columns += self._context_columns
         samples, where = cut_speech(
             self.corpus, stretches, lead + self._context_columns, columns, recipe.speeds[1]
@@ -151,6 +170,11 @@ def set_spectrum_statistics(module: SE4Lip, corpus: Corpus) -> None:
     speech.scale.copy_(columns.std(0).clamp_min(0.05))
 
 
+def _probes(data: Dataset, split: Split, most: int) -> list[Probe]:
+    names = clips_of(data, split)
+    return probes_of(data.clip(name) for name in names[:: -(-len(names) // most)])
+
+
 def _gather(rows: Tensor) -> Tensor:
     """The rows of all processes, differentiable."""
     if not distributed.is_initialized():
@@ -162,6 +186,55 @@ def _gather(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def identity_of(recipe: EncoderRecipe, data: dict[str, str]) -> dict[str, object]:
-    """What must be equal for a run to be taken up again."""
-    return {"recipe": asdict(recipe), "data": data}
+# --- the verb ---
+
+
+def train_encoder(
+    datasets: Sequence[Path],
+    out: Path,
+    recipe: EncoderRecipe,
+    validation: Sequence[Path] = (),
+    split: Split = "train",
+    device: str = "auto",
+    name: str = "se4lip",
+) -> Path:
+    """Train on ``split`` of the prepared ``datasets`` and write ``out/encoder.safetensors``.
+
+    A run that was interrupted goes on from ``out/checkpoint.safetensors`` if nothing else changed.
+    Under ``torchrun`` the processes share each batch. ``validation`` data sets (all their clips) and
+    the validation split of the training ones are examined as training goes.
+
+    Raises:
+        InputError: data that cannot be read, no clip long enough, a run of another configuration.
+    """
+    writable_folder(out)
+    where = chosen_device(device)
+    with processes(where):
+        torch.manual_seed(recipe.loop.seed)
+        sets = [open_dataset(path) for path in datasets]
+        shortest = recipe.model.lip_window.frames + 1
+        corpora = [
+            Corpus.of((data.clip(clip) for clip in clips_of(data, split)), shortest)
+            for data in sets
+        ]
+        corpus = functools.reduce(operator.add, corpora)
+        probes = {}
+        for data in sets if split == "train" else ():
+            probes[data.name] = _probes(data, "validation", recipe.validation_clips)
+        for data in (open_dataset(path) for path in validation):
+            probes[data.name] = _probes(data, "all", recipe.validation_clips)
+        module = SE4Lip(recipe.model)
+        set_spectrum_statistics(module, corpus)
+        module.to(where)
+        identity = {
+            "recipe": to_plain(recipe),
+            "data": [[data.name, len(corpus)] for data in sets],
+            "split": split,
+        }
+        task = EncoderTask(module, recipe, corpus, probes)
+        autocast = torch.bfloat16 if where.type == "cuda" else None
+        trained = train(task, recipe.loop, out, identity, autocast)
+        if is_chief():
+            metadata = {"name": name, "recipe": to_plain(recipe), "machine": machine(where)}
+            save_encoder(out / "encoder.safetensors", trained.cpu(), metadata)
+    return out / "encoder.safetensors"

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from rich.console import Console
@@ -45,24 +45,27 @@ class LoopConfig:
     seed: int = 0
 
 
-class Task(Protocol):
+M = TypeVar("M", bound=nn.Module)
+
+
+class Task(Protocol[M]):
     """What is trained. ``loss`` is differentiable; ``figures`` are numbers for the log."""
 
-    module: nn.Module
+    module: M
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]: ...
 
-    def validate(self, module: nn.Module) -> dict[str, float]: ...
+    def validate(self, module: M) -> dict[str, float]: ...
 
 
 def train(
-    task: Task,
+    task: Task[M],
     config: LoopConfig,
     folder: Path,
     identity: dict[str, Any],
     autocast: torch.dtype | None = None,
     report: Callable[[str], None] | None = None,
-) -> nn.Module:
+) -> M:
     """Run ``task`` to its last step and return the module with averaged weights.
 
     ``folder`` holds the checkpoint and the logs; a run found there is taken up where it was left.
@@ -160,7 +163,7 @@ def _update_average(average: dict[str, Tensor], module: nn.Module, decay: float,
             average[name].copy_(value)
 
 
-def _averaged(module: nn.Module, average: dict[str, Tensor]) -> nn.Module:
+def _averaged(module: M, average: dict[str, Tensor]) -> M:
     """A copy of ``module`` with averaged weights, ready for use."""
     twin = copy.deepcopy(module)
     twin.load_state_dict(average)

@@ -1,0 +1,1 @@
+"""Learned things as files: where a model's class and its weights file meet."""

@@ -1,0 +1,62 @@
+"""``se4lip prepare``"""
+
+import functools
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from se4lip.commands.shared import print_json, progress, run
+from se4lip.io.dataset import SourceEntry
+from se4lip.prepare import PrepareConfig, mediapipe_tracker
+from se4lip.prepare import prepare as prepare_dataset
+
+
+def prepare(arguments: list[str]) -> int | None:
+    def command(
+        sources: Annotated[tuple[Path, ...], tyro.conf.Positional],
+        out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+        workers: int = 0,
+        face_landmarker: Path | None = None,
+        json: bool = False,
+        config: Annotated[PrepareConfig, tyro.conf.arg(name="")] = PrepareConfig(),  # noqa: B008
+    ) -> None:
+        """Turn recordings into a data set: tracked faces, stabilised lips, sound.
+
+        Clips that cannot be used are named with the reason and skipped. A run that was
+        interrupted goes on where it stopped.
+
+        Args:
+            sources: Videos, or folders of videos.
+            out: Folder of the data set.
+            workers: Processes that work in parallel; 0 is one for each processor core.
+            face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
+            json: Print the summary as JSON on standard output.
+        """
+
+        def tell(entry: SourceEntry) -> None:
+            for skip in entry.skipped:
+                say(f"skipped {skip.name}: {skip.reason}")
+
+        with progress("preparing") as (say, advance):
+            done = prepare_dataset(
+                sources,
+                out,
+                config,
+                tracker=functools.partial(mediapipe_tracker, face_landmarker),
+                workers=workers or os.cpu_count() or 1,
+                on_source=tell,
+                on_progress=advance,
+            )
+        if json:
+            print_json({"dataset": out, **asdict(done)})
+            return
+        print(
+            f"{done.clips} clips, {done.frames / 25 / 60:.1f} minutes in {out} "
+            f"({len(done.skipped)} skipped, {done.filled_frames} frames filled in)\n"
+            f"look at {done.contact_sheet}"
+        )
+
+    return run(command, "prepare", arguments)

@@ -1,0 +1,59 @@
+"""Which processor trains, and how several processes find each other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+
+import torch
+from torch import distributed
+
+from se4lip.types import InputError
+
+
+def chosen_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one; under ``torchrun`` each process takes its own.
+
+    Raises:
+        InputError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"there is no device {name!r}: give auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "cuda was asked for, but torch finds no CUDA device here: give --device cpu"
+        )
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return device
+
+
+@contextlib.contextmanager
+def processes(device: torch.device) -> Iterator[None]:
+    """Join the other processes of ``torchrun``, if it started this one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def is_chief() -> bool:
+    """True in the one process that writes files."""
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+def machine(device: torch.device) -> str:
+    """What a card says about where something was trained."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    processor = name or platform.machine()
+    return f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}"

@@ -1,0 +1,26 @@
+"""Which clips train, which validate, which are only ever looked at once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from se4lip.io.dataset import Dataset
+
+Split = Literal["all", "train", "validation", "test"]
+
+EVERY = 10  # of the sorted recordings: the first of ten tests, the sixth validates, the rest train
+
+
+def clips_of(data: Dataset, split: Split) -> list[str]:
+    """The clips of ``split``, sorted. The same rule for encoder and heads, so that nothing leaks.
+
+    The rule counts recordings, also those of which no clip could be made, so that it does not shift
+    when a tracker fails; a recording that was cut into several clips goes to one split.
+    """
+    if split == "all":
+        return list(data.names)
+    kind = {0: "test", EVERY // 2: "validation"}
+    chosen = {
+        name for i, name in enumerate(data.recordings) if kind.get(i % EVERY, "train") == split
+    }
+    return [clip for clip in data.names if data.source(clip).name in chosen]

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from se4lip.encoder.speech import SpeechEncoder, SpeechEncoderConfig
+from se4lip.encoder.streaming import StreamingEncoder, encode_offline
+from se4lip.types import InputError
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    config = SpeechEncoderConfig(projection=16, hidden=16, embedding=8)
+    return SpeechEncoder(config).eval().requires_grad_(False)
+
+
+def noise(samples, seed=0):
+    return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from((16_000, 44_100, 48_000, 8_000)),
+    st.lists(st.integers(0, 5000), min_size=1, max_size=8),
+)
+def test_streamed_equals_offline_for_any_chunking(encoder, rate, lengths):
+    samples = noise(sum(lengths), len(lengths))
+    stream = StreamingEncoder(encoder, rate)
+    state, parts, at = stream.init(), [], 0
+    for length in lengths:
+        state, features = stream.step(state, samples[at : at + length])
+        parts.append(features)
+        at += length
+    _, features = stream.finish(state)
+    streamed = np.concatenate((*parts, features))
+    assert len(streamed) == -(-len(samples) * 25 // rate)
+    np.testing.assert_allclose(streamed, encode_offline(encoder, samples, rate), atol=2e-6)
+
+
+def test_offline_equals_one_call_over_all_windows(encoder):
+    samples = noise(16_000 * 3 + 77)
+    at_once = encoder.features(torch.from_numpy(samples), 76).numpy()
+    np.testing.assert_allclose(encode_offline(encoder, samples, 16_000), at_once, atol=2e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 40), st.sampled_from((16_000, 48_000)))
+def test_a_feature_hears_nothing_later_than_80_ms_after_its_frame(encoder, frame, rate):
+    samples = noise(2 * rate)
+    changed = samples.copy()
+    until = (frame / 25 + 0.080) * rate
+    changed[int(np.ceil(until)) :] = 1.0
+    before = encode_offline(encoder, samples, rate)[: frame + 1]
+    after = encode_offline(encoder, changed, rate)[: frame + 1]
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_feature_does_hear_what_is_inside_its_window(encoder):
+    samples = noise(16_000)
+    changed = samples.copy()
+    changed[10 * 640 + 600 : 10 * 640 + 1100] = 1.0
+    difference = encode_offline(encoder, samples, 16_000) - encode_offline(encoder, changed, 16_000)
+    assert np.abs(difference[10]).max() > 1e-3
+    assert np.abs(difference[8]).max() == 0
+
+
+def test_a_click_is_seen_by_the_windows_that_contain_it_and_by_no_other(encoder):
+    """What would catch a feature put on the wrong frame. Only the slow channel may remember it."""
+    quiet = np.full(16_000 * 2, 1e-4, np.float32)
+    click = quiet.copy()
+    at = 25  # frame
+    click[at * 640 + 320] = 0.5
+    change = np.abs(encode_offline(encoder, click, 16_000) - encode_offline(encoder, quiet, 16_000))
+    strength = change.max(1)
+    window = encoder.config.window
+    inside = slice(at - window.lookahead_frames + 1, at + window.past_frames + 1)
+    assert (strength[: inside.start] == 0).all()
+    assert strength[inside].min() > 5 * strength[inside.stop :].max()
+
+
+def test_features_have_length_one(encoder):
+    lengths = np.linalg.norm(encode_offline(encoder, noise(20_000), 16_000), axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=1e-6)
+
+
+def test_the_state_never_grows_and_hours_do_not_drift(encoder):
+    stream = StreamingEncoder(encoder, 44_100)
+    state, sizes, frames = stream.init(), set(), 0
+    for _ in range(60):
+        state, features = stream.step(state, np.zeros(44_100 // 3 + 1, np.float32))
+        frames += len(features)
+        sizes.add((len(state.samples), len(state.columns), len(state.resampler.tail)))
+    assert max(size[0] for size in sizes) < 1000
+    assert max(size[1] for size in sizes) < 40
+    assert max(size[2] for size in sizes) < 3 * 221
+    _, features = stream.finish(state)
+    assert frames + len(features) == -(-60 * (44_100 // 3 + 1) * 25 // 44_100)
+
+
+def test_eight_hours_count_exactly():
+    """The arithmetic of positions at eight hours, without eight hours of arithmetic."""
+    rate, eight_hours = 44_100, 8 * 3600 * 44_100
+    from se4lip.audio.resample import ResampleState, resample
+
+    tail = np.zeros(2 * 221, np.float32)
+    given = (eight_hours - 221 - 1) * 16_000 // rate
+    state = ResampleState(rate, tail, eight_hours, given)
+    state, _ = resample(state, np.zeros(0, np.float32), last=True)
+    assert state.given == 8 * 3600 * 16_000
+
+
+def test_no_sound_gives_no_features(encoder):
+    assert encode_offline(encoder, np.zeros(0, np.float32), 16_000).shape == (0, 8)
+
+
+@pytest.mark.parametrize(
+    ("samples", "sentence"),
+    [
+        (np.zeros((10, 2), np.float32), "shape (10, 2), but one channel [S] is needed: average"),
+        (np.zeros(10, np.int16), "samples are int16, but floating point in [-1, 1] is needed"),
+        (np.array([0, np.nan], np.float32), "samples hold NaN or infinite values: repair"),
+    ],
+)
+def test_what_cannot_be_heard_is_refused(encoder, samples, sentence):
+    with pytest.raises(InputError) as error:
+        encode_offline(encoder, samples, 16_000)
+    assert sentence in str(error.value)
