@@ -44,6 +44,17 @@ def pose_from_vector(
     return torch.cat([rotation_matrix, translation[..., None]], -1)
 
 
+def rotation_from_quat(quats: Float[Tensor, "N 4"]) -> Float[Tensor, "N 3 3"]:
+    """Rotation matrices of quaternions (w, x, y, z) of any length."""
+    w, x, y, z = (quats / quats.norm(dim=-1, keepdim=True)).unbind(-1)
+    rows = [
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    ]
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
 def compose(
     c_from_b: Float[Tensor, "*b 3 4"], b_from_a: Float[Tensor, "*b 3 4"]
 ) -> Float[Tensor, "*b 3 4"]:

@@ -11,7 +11,7 @@ import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 import torch
@@ -49,7 +49,9 @@ def run_in_lanes(kernel: Callable[..., None], lanes: int, *arguments: Any) -> No
             helper.result()
 
 
-def _claim(typing_context: Any, counter: Any) -> Any:
+@intrinsic
+@no_type_check
+def claim(typing_context: Any, counter: Any) -> Any:
     """The next work item: returns ``counter[0]`` and adds one to it, atomically."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -58,6 +60,3 @@ def _claim(typing_context: Any, counter: Any) -> Any:
         return builder.atomic_rmw("add", array.data, one, "monotonic")
 
     return types.int64(counter), generate
-
-
-claim: Any = intrinsic(_claim)

@@ -143,6 +143,11 @@ def _check_inputs(
     camera_from_head: Tensor | None,
     screen_offsets_px: Tensor | None,
 ) -> None:
+    if gaussians.means.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"Gaussians are {gaussians.means.dtype}, but torch.float32 or torch.float64 is "
+            "needed: convert them"
+        )
     channels = gaussians.channels
     picture = (camera.height_px, camera.width_px, channels)
     if background is not None and tuple(background.shape) not in ((channels,), picture):

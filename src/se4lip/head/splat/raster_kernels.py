@@ -20,11 +20,10 @@ neither on the number of threads nor on which of them drew what.
 A row of a tile is one `simd.Lanes`, sixteen pixels at once.
 """
 
-# numba infers the types here
-# mypy: ignore-errors
 from __future__ import annotations
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
@@ -67,6 +66,7 @@ inline = njit(fastmath=FAST, inline="always")
 
 
 @jit
+@no_type_check
 def depth_order(depths, boxes):
     """Rows of the drawn splats, front to back, ties by row.
 
@@ -101,6 +101,7 @@ def depth_order(depths, boxes):
 
 
 @jit
+@no_type_check
 def count_pairs(boxes, tiles_x, pair_starts, starts):
     """Fills ``pair_starts`` [N + 1] and ``starts`` by adding up the boxes."""
     starts[:] = 0
@@ -119,6 +120,7 @@ def count_pairs(boxes, tiles_x, pair_starts, starts):
 
 
 @jit
+@no_type_check
 def fill_lists(order, boxes, tiles_x, pair_starts, starts, lists):
     """Hands the splats out to the tiles' lists, front to back."""
     cursor = starts.copy()
@@ -136,6 +138,7 @@ def fill_lists(order, boxes, tiles_x, pair_starts, starts, lists):
 
 
 @inline
+@no_type_check
 def _rows_touched(splat, top, left, rows, seen):
     """First and last + 1 row of a tile that a splat's ellipse touches; none if first >= last.
 
@@ -159,6 +162,7 @@ def _rows_touched(splat, top, left, rows, seen):
 
 
 @jit
+@no_type_check
 def draw_tiles(
     counter, tile_order, starts, lists, splats, colours, background, rgb, through, needed, tiles_x
 ):
@@ -232,6 +236,7 @@ def draw_tiles(
 
 
 @jit
+@no_type_check
 def differentiate_tiles(
     counter,
     tile_order,
@@ -340,6 +345,7 @@ def differentiate_tiles(
 
 
 @jit
+@no_type_check
 def round_to_bytes(numbers, out):
     """0 to 1 becomes 0 to 255, rounded; what lies beyond is cut. Both arrays are flat."""
     for i in range(len(numbers)):

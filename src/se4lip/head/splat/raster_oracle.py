@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from se4lip.head.camera import transform
+from se4lip.head.camera import rotation_from_quat, transform
 from se4lip.head.splat.gaussians import Gaussians
 from se4lip.head.splat.raster import (
     ALPHA_MAX,
@@ -29,19 +29,9 @@ class Splats(NamedTuple):
     """Gaussians in the picture plane, front to back; ``rows`` says which of the scene."""
 
     centres_px: Float[Tensor, "M 2"]
-    covariances_px2: Float[Tensor, "M 2 2"]
+    spreads_px: Float[Tensor, "M 2"]
+    precisions: Float[Tensor, "M 2 2"]
     rows: Int[Tensor, " M"]
-
-
-def rotation_from_quat(quats: Float[Tensor, "N 4"]) -> Float[Tensor, "N 3 3"]:
-    """Rotation matrices of quaternions (w, x, y, z) of any length."""
-    w, x, y, z = (quats / quats.norm(dim=-1, keepdim=True)).unbind(-1)
-    rows = [
-        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    ]
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
 def project(
@@ -60,7 +50,6 @@ def project(
     ball_to_camera = camera_from_head[:, :3] @ (
         rotation_from_quat(gaussians.quats[drawn]) * gaussians.scales[drawn, None, :]
     )
-    cov3d = ball_to_camera @ ball_to_camera.mT
 
     focal = camera.focal_px
     margin_x, margin_y = (FRUSTUM_MARGIN * n / 2 for n in (camera.width_px, camera.height_px))
@@ -73,10 +62,18 @@ def project(
     zero, one = torch.zeros_like(z), torch.ones_like(z)
     jacobian = torch.stack([one, zero, -slope_x, zero, one, -slope_y], -1).unflatten(-1, (2, 3))
     jacobian = jacobian * (focal / z)[:, None, None]
-    low_pass = config.eps2d_px2 * torch.eye(2, dtype=z.dtype, device=z.device)
+    u, v = (jacobian @ ball_to_camera).unbind(-2)
+
+    # cov2d = [[uu, uv], [uv, vv]]; by Lagrange's identity its determinant needs no subtraction,
+    # so that needles and sheets of any size keep it positive
+    eps = config.eps2d_px2
+    uu, uv, vv = (u * u).sum(-1) + eps, (u * v).sum(-1), (v * v).sum(-1) + eps
+    determinant = torch.linalg.cross(u, v).square().sum(-1) + eps * (uu + vv) - eps * eps
+    precisions = torch.stack([vv, -uv, -uv, uu], -1) / determinant[:, None]
 
     centres_px = torch.stack([focal * x / z + camera.cx_px, focal * y / z + camera.cy_px], -1)
-    return Splats(centres_px, jacobian @ cov3d @ jacobian.mT + low_pass, drawn)
+    spreads_px = torch.stack([uu, vv], -1).sqrt()
+    return Splats(centres_px, spreads_px, precisions.unflatten(-1, (2, 2)), drawn)
 
 
 def composite(
@@ -110,15 +107,14 @@ def rasterize_oracle(
 
     Pixels are taken 16x16 at a time, with the splats that can reach them, to bound the memory.
     """
-    centres_px, covariances_px2, rows = project(gaussians, camera, camera_from_head, config)
+    centres_px, spreads_px, precisions, rows = project(gaussians, camera, camera_from_head, config)
     if screen_offsets_px is not None:
         centres_px = centres_px + screen_offsets_px[rows]
     opacities, colours = gaussians.opacities[rows], gaussians.colours[rows]
-    precisions = torch.linalg.inv(covariances_px2)
 
     # alpha falls below ALPHA_MIN at sqrt(2 ln(opacity / ALPHA_MIN)) standard deviations
     reach = (2 * torch.log(opacities.detach() / ALPHA_MIN).clamp_min(0)).sqrt() + 1e-3
-    reach_px = covariances_px2.detach().diagonal(dim1=-2, dim2=-1).sqrt() * reach[:, None]
+    reach_px = spreads_px.detach() * reach[:, None]
     lowest, highest = centres_px.detach() - reach_px, centres_px.detach() + reach_px
 
     rgb_rows, through_rows = [], []

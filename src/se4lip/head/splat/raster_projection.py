@@ -5,11 +5,10 @@ near Gaussians lose no digits. Arrays as in `raster_kernels`; ``view`` is the ca
 focal, cx, cy, width, height, eps2d, near.
 """
 
-# numba infers the types here
-# mypy: ignore-errors
 from __future__ import annotations
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
@@ -26,6 +25,7 @@ inline = njit(inline="always")
 
 
 @inline
+@no_type_check
 def _ball_to_camera(pose, quat, scale, rotation, shape):
     """Fills ``rotation`` (head_from_gaussian) and ``shape = R rotation diag(scale)``; returns the
     quaternion's length."""
@@ -54,6 +54,7 @@ def _ball_to_camera(pose, quat, scale, rotation, shape):
 
 
 @jit
+@no_type_check
 def project(counter, means, scales, quats, opacities, offsets, pose, view, splats, depths, boxes):
     """Fills ``splats``, ``depths``, ``boxes``. Adds ``offsets`` [N, 2] or [0, 2] to the centres."""
     focal, cx, cy, width, height, eps2d, near = view
@@ -61,7 +62,7 @@ def project(counter, means, scales, quats, opacities, offsets, pose, view, splat
     low_x, high_x = (-cx - margin_x) / focal, (width - cx + margin_x) / focal
     low_y, high_y = (-cy - margin_y) / focal, (height - cy + margin_y) / focal
     tiles_x, tiles_y = -(-int(width) // TILE_PX), -(-int(height) // TILE_PX)
-    rotation, shape = np.empty((3, 3)), np.empty((3, 3))
+    rotation, shape, flat = np.empty((3, 3)), np.empty((3, 3)), np.empty((2, 3))
     while True:
         begin = claim(counter) * CHUNK
         if begin >= len(means):
@@ -79,16 +80,19 @@ def project(counter, means, scales, quats, opacities, offsets, pose, view, splat
             magnify = focal / z
             slope_x = min(max(x / z, low_x), high_x)
             slope_y = min(max(y / z, low_y), high_y)
-            xx = xy = yy = 0.0
             for j in range(3):
-                u = magnify * (shape[0, j] - slope_x * shape[2, j])
-                v = magnify * (shape[1, j] - slope_y * shape[2, j])
-                xx += u * u
-                xy += u * v
-                yy += v * v
-            xx += eps2d
-            yy += eps2d
-            determinant = xx * yy - xy * xy
+                flat[0, j] = magnify * (shape[0, j] - slope_x * shape[2, j])
+                flat[1, j] = magnify * (shape[1, j] - slope_y * shape[2, j])
+            u, v = flat[0], flat[1]
+            xx = u[0] * u[0] + u[1] * u[1] + u[2] * u[2] + eps2d
+            xy = u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
+            yy = v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + eps2d
+            # xx yy - xy^2 by Lagrange's identity, without its cancellation
+            cross_x = u[1] * v[2] - u[2] * v[1]
+            cross_y = u[2] * v[0] - u[0] * v[2]
+            cross_z = u[0] * v[1] - u[1] * v[0]
+            area2 = cross_x * cross_x + cross_y * cross_y + cross_z * cross_z
+            determinant = area2 + eps2d * (xx + yy - eps2d)
             centre_x, centre_y = magnify * x + cx, magnify * y + cy
             if len(offsets) > 0:
                 centre_x += offsets[g, 0]
@@ -115,6 +119,7 @@ def project(counter, means, scales, quats, opacities, offsets, pose, view, splat
 
 
 @jit
+@no_type_check
 def differentiate(
     counter,
     means,

@@ -10,13 +10,11 @@ the rest. Whatever the processor has (AVX-512, AVX2, NEON), LLVM cuts the sixtee
     row = where_greater(a, b, this, that)     smaller(a, b)     larger(a, b)     exp2(row)
 """
 
-# numba infers the types of what it compiles
-# mypy: disable-error-code="call-arg, var-annotated, no-untyped-def"
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 from llvmlite import ir
@@ -101,6 +99,7 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: An
 
 
 @intrinsic
+@no_type_check
 def load(typing_context: Any, array: Any, offset: Any) -> Any:
     """Sixteen neighbours of a flat float32 array. Bounds are not checked."""
 
@@ -112,6 +111,7 @@ def load(typing_context: Any, array: Any, offset: Any) -> Any:
 
 
 @intrinsic
+@no_type_check
 def store(typing_context: Any, array: Any, offset: Any, row: Any) -> Any:
     """Undoes `load`. Bounds are not checked."""
 
@@ -123,6 +123,7 @@ def store(typing_context: Any, array: Any, offset: Any, row: Any) -> Any:
 
 
 @intrinsic
+@no_type_check
 def spread(typing_context: Any, scalar: Any) -> Any:
     """The same number sixteen times."""
     return lanes_type(types.float32), lambda context, builder, sig, args: _spread(builder, args[0])
@@ -137,18 +138,21 @@ def _choice(comparison: str) -> Callable[..., Any]:
 
 
 @intrinsic
+@no_type_check
 def smaller(typing_context: Any, a: Any, b: Any) -> Any:
     """The smaller of the two in each lane; either may be one number."""
     return lanes_type(a, b), _choice("<")
 
 
 @intrinsic
+@no_type_check
 def larger(typing_context: Any, a: Any, b: Any) -> Any:
     """The larger of the two in each lane; either may be one number."""
     return lanes_type(a, b), _choice(">")
 
 
 @intrinsic
+@no_type_check
 def where_greater(typing_context: Any, a: Any, b: Any, this: Any, that: Any) -> Any:
     """``this`` in the lanes where ``a > b``, else ``that``; each may be one number."""
 
@@ -171,18 +175,21 @@ def _reduction(name: str) -> Callable[..., Any]:
 
 
 @intrinsic
+@no_type_check
 def lane_sum(typing_context: Any, row: Any) -> Any:
     """The sum of the lanes, always added up in the same order."""
     return types.float32(lanes_type), _reduction("fadd")
 
 
 @intrinsic
+@no_type_check
 def lane_max(typing_context: Any, row: Any) -> Any:
     """The largest of the lanes."""
     return types.float32(lanes_type), _reduction("fmax")
 
 
 @intrinsic
+@no_type_check
 def _split_exponent(typing_context: Any, row: Any) -> Any:
     """``(r, 2^n)`` with ``row = n + r``, n whole and r in [-1/2, 1/2], for rows in [-126, 0]."""
 
@@ -204,6 +211,7 @@ _C0, _C1, _C2, _C3, _C4, _C5 = (
 
 
 @njit(inline="always")
+@no_type_check
 def exp2(row):
     """2 to the power of each lane, for lanes in [-126, 0]; relative error below 2e-7."""
     r, power_of_two = _split_exponent(row)

@@ -1,0 +1,124 @@
+"""Times the CPU rasteriser, and says how many times faster it is than the oracle.
+
+    python benchmarks/raster.py [--threads 2] [--json] [--no-oracle] [--rounds 20]
+
+Milliseconds are the least and the median of the rounds, on an otherwise idle machine if the least
+is to mean anything. ``forward`` is `rasterize` without gradients, ``both`` is forward and backward
+to all five fields, ``bytes`` is `paint`, what speaking uses. The oracle runs once, forward and
+backward, on the smaller scenes only: it takes seconds.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch loads; decides under load
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from raster_scene import camera, head
+
+from se4lip.head.splat.gaussians import Gaussians
+from se4lip.head.splat.raster import Backend, paint, rasterize
+from se4lip.head.splat.raster_numba import warm_up
+
+COUNTS = (5_000, 15_000, 40_000)
+SIZES_PX = (256, 512)
+ORACLE_UP_TO = 15_000
+
+
+def time_ms(run: Callable[[], Any], rounds: int) -> dict[str, float]:
+    run()
+    took = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        run()
+        took.append(1e3 * (time.perf_counter() - begin))
+    return {"least": round(min(took), 2), "median": round(statistics.median(took), 2)}
+
+
+def forward_and_backward(scene: Gaussians, size_px: int, backend: Backend) -> Callable[[], None]:
+    leaves = {name: t.clone().requires_grad_() for name, t in scene.tensors().items()}
+    slope = torch.randn(size_px, size_px, scene.channels)
+
+    def run() -> None:
+        rgb, _ = rasterize(Gaussians(**leaves), camera(size_px), backend=backend)
+        rgb.backward(slope)
+
+    return run
+
+
+def measure(count: int, size_px: int, rounds: int, with_oracle: bool) -> dict[str, Any]:
+    scene, view = head(count), camera(size_px)
+    with torch.no_grad():
+        _, alpha = rasterize(scene, view)
+        row: dict[str, Any] = {
+            "gaussians": count,
+            "size_px": size_px,
+            "covered": round(float(alpha.mean()), 3),
+            "forward_ms": time_ms(lambda: rasterize(scene, view), rounds),
+            "bytes_ms": time_ms(lambda: paint(scene, view), rounds),
+        }
+    row["both_ms"] = time_ms(forward_and_backward(scene, size_px, "numba"), rounds)
+    if with_oracle and count <= ORACLE_UP_TO:
+        with torch.no_grad():
+            begin = time.perf_counter()
+            rasterize(scene, view, backend="oracle")
+            forward_ms = 1e3 * (time.perf_counter() - begin)
+        begin = time.perf_counter()
+        forward_and_backward(scene, size_px, "oracle")()
+        both_ms = 1e3 * (time.perf_counter() - begin)
+        row["oracle_forward_ms"], row["oracle_both_ms"] = round(forward_ms), round(both_ms)
+        row["times_faster_forward"] = round(forward_ms / row["forward_ms"]["median"], 1)
+        row["times_faster_both"] = round(both_ms / row["both_ms"]["median"], 1)
+    return row
+
+
+def as_line(row: dict[str, Any]) -> str:
+    times = "  ".join(
+        f"{row[name]['least']:7.1f} / {row[name]['median']:6.1f}"
+        for name in ("forward_ms", "bytes_ms", "both_ms")
+    )
+    faster = (
+        f"{row['times_faster_forward']:7.0f}x {row['times_faster_both']:6.0f}x"
+        if "times_faster_both" in row
+        else ""
+    )
+    return f"{row['size_px']:5d}  {row['gaussians']:6d}  {times}  {faster}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--no-oracle", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    warm_up()
+    if not arguments.json:
+        print(f"{arguments.threads} threads, torch {torch.__version__}, ms: least / median")
+        print(
+            " size       N     forward           bytes             both          oracle: both ways"
+        )
+    rows = []
+    for size_px in SIZES_PX:
+        for count in COUNTS:
+            row = measure(count, size_px, arguments.rounds, not arguments.no_oracle)
+            rows.append(row)
+            if not arguments.json:
+                print(as_line(row), flush=True)
+    if arguments.json:
+        machine = {"processor": platform.processor() or platform.machine(), "load": os.getloadavg()}
+        print(json.dumps({"threads": arguments.threads, "machine": machine, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
