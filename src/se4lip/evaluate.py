@@ -1,0 +1,327 @@
+"""The verb ``evaluate video``: everything that can be measured of a talking head, in one report.
+
+The real video, where there is one, is judged by the same judges in the same table: it is the
+ceiling. Videos are streamed; what is kept of them are landmarks and sound.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from se4lip.artifacts.encoder import load_encoder
+from se4lip.face.contour import lip_contour
+from se4lip.face.lips import crop_lips, image_from_lips_transforms
+from se4lip.face.tracker import Tracker
+from se4lip.io import judges
+from se4lip.io.audio import read_speech
+from se4lip.io.phones import read_phones
+from se4lip.io.pictures import contact_sheet
+from se4lip.metrics import closure, image, landmarks, syncnet
+from se4lip.metrics.lpips import Backbone, Lpips
+from se4lip.metrics.report import Figure, Report, compared, judged
+from se4lip.metrics.sync import SyncReading, measure_offset
+from se4lip.types import InputError
+from se4lip.watch import Watched, same_length, watch
+
+_BATCH_FRAMES = 8
+_SHEET_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Judges that come from elsewhere. The report names those that are not here.
+
+    Attributes:
+        lpips: Backbone of LPIPS.
+        lpips_backbone: torchvision's weights of it.
+        lpips_heads: The authors' alex.pth or vgg.pth.
+        syncnet: syncnet_v2.model, or the same tensors as safetensors.
+        encoder: SE4Lip weights for the sync figures; the shipped ones by default.
+        fetch: Download published weights that are not here (alex: 300 MB, vgg: 580 MB).
+    """
+
+    lpips: Backbone = "alex"
+    lpips_backbone: Path | None = None
+    lpips_heads: Path | None = None
+    syncnet: Path | None = None
+    encoder: Path | None = None
+    fetch: bool = False
+
+
+def evaluate_video(
+    predicted: Path,
+    reference: Path | None = None,
+    audio: Path | None = None,
+    phones: Path | None = None,
+    config: EvaluateConfig = EvaluateConfig(),
+    *,
+    tracker: Tracker,
+) -> tuple[Report, UInt8[np.ndarray, "H W 3"]]:
+    """Judge ``predicted``, against ``reference`` frame by frame where one is given.
+
+    ``audio`` is what it should say, if that is not its own soundtrack: its first sample belongs to
+    the first frame. ``phones`` is a forced alignment of that sound (``io.phones``). Also returns a
+    sheet of pictures of both.
+
+    Raises:
+        InputError: a file that cannot be read, or videos of different length.
+    """
+    said = None if audio is None else read_speech(audio).samples
+    times = [] if phones is None else [closure.Phone(*row) for row in read_phones(phones)]
+    ours, real = watch(predicted, tracker), None
+    if said is not None:
+        ours = replace(ours, samples=said)
+    notes = []
+    if reference is not None:
+        real = watch(reference, tracker)
+        if len(ours) != len(real):
+            ours, real, note = same_length(ours, real)
+            notes.append(note)
+        if ours.samples is None and real.samples is not None:
+            ours = replace(ours, samples=real.samples)
+            notes.append(f"{predicted} has no sound: it is judged with that of {reference}")
+        if real.samples is None and said is not None:
+            real = replace(real, samples=said)
+    figures = (
+        *_pictures(ours, real, config),
+        *_lips(ours, real),
+        *_closure(ours, real, times),
+        *_sync(ours, real, config),
+    )
+    names = str(predicted), None if reference is None else str(reference)
+    return Report(*names, len(ours), figures, tuple(notes)), _sheet(ours, real)
+
+
+# --- the figures: key, label, which is better, how it is measured --------------------------------
+
+
+def _pictures(ours: Watched, real: Watched | None, config: EvaluateConfig) -> Iterator[Figure]:
+    compare = functools.cache(_compare)
+    lpips = functools.cache(functools.partial(_lpips, config))
+    backbone = config.lpips
+    # fmt: off
+    yield from compared(ours, real, (
+        ("psnr_db", "PSNR, dB", "higher", lambda a, b: _mean(compare(a, b)["psnr"])),
+        ("ssim", "SSIM", "higher", lambda a, b: _mean(compare(a, b)["ssim"])),
+        ("psnr_mouth_db", "PSNR of the mouth, dB", "higher",
+         lambda a, b: _mean(compare(a, b)["psnr_mouth"])),
+        ("ssim_mouth", "SSIM of the mouth", "higher",
+         lambda a, b: _mean(compare(a, b)["ssim_mouth"])),
+        (f"lpips_{backbone}", f"LPIPS ({backbone})", "lower", lambda a, b: _mean(lpips(a, b))),
+    ))
+    # fmt: on
+
+
+def _lips(ours: Watched, real: Watched | None) -> Iterator[Figure]:
+    # fmt: off
+    yield from judged(ours, real, (
+        ("face_seen", "frames with a face", "higher", lambda v: float(v.seen.mean())),
+    ))
+    yield from compared(ours, real, (
+        ("lmd_px256", "LMD, px of a 256-px face", "lower",
+         lambda a, b: landmarks.lip_distance_px256(*_points_framed_alike(a, b))),
+        ("lmd_head_aligned_px256", "LMD, head motion removed", "lower",
+         lambda a, b: landmarks.lip_distance_head_aligned_px256(a.points(), b.points())),
+        ("aperture_correlation", "correlation of lip aperture", "higher",
+         lambda a, b: _correlation(landmarks.lip_aperture, a, b)),
+        ("width_correlation", "correlation of lip width", "higher",
+         lambda a, b: _correlation(landmarks.lip_width, a, b)),
+        ("blendshape_error", "mouth blendshape error (action-unit proxy)", "lower",
+         lambda a, b: landmarks.blendshape_error(a.shapes(), b.shapes())),
+    ))
+    # Both on the same frames: a re-encoded soundtrack is not silent in quite the same ones.
+    heard = ours if real is None or real.samples is None else real
+    yield from judged(ours, real, (
+        ("jitter_px256", "lip jitter, px/frame²", "near the real one",
+         lambda v: landmarks.jitter_px256(v.points())),
+        ("silent_motion_px256", "lip motion in silence, px/frame", "near the real one",
+         lambda v: landmarks.silent_motion_px256(v.points(), heard.speaking())),
+    ))
+    # fmt: on
+
+
+def _closure(ours: Watched, real: Watched | None, phones: list[closure.Phone]) -> Iterator[Figure]:
+    def counts(video: Watched) -> closure.ClosureCounts:
+        if not phones:
+            raise InputError("needs the times of the phones: pass --phones FILE")
+        if real is None:
+            raise InputError("needs --reference, to know how this person's closed lips look")
+        threshold = closure.closed_below(landmarks.lip_aperture(real.points()))
+        return closure.count_closures(landmarks.lip_aperture(video.points()), phones, threshold)
+
+    # fmt: off
+    yield from judged(ours, real, (
+        ("closure_f1", "closure on b, m, p: F1", "higher", lambda v: counts(v).f1),
+        ("closure_recall", "closure on b, m, p: recall", "higher", lambda v: counts(v).recall),
+        ("closure_precision", "closure on b, m, p: precision", "higher",
+         lambda v: counts(v).precision),
+    ))
+    # fmt: on
+
+
+def _sync(ours: Watched, real: Watched | None, config: EvaluateConfig) -> Iterator[Figure]:
+    sync = functools.cache(functools.partial(_se4lip_reading, config))
+    score = functools.cache(functools.partial(_syncnet_score, config))
+    # fmt: off
+    yield from judged(ours, real, (
+        ("sync_offset_frames", "SE4Lip sync: offset, frames", "near 0",
+         lambda v: sync(v).offset_frames),
+        ("sync_confidence", "SE4Lip sync: confidence", "higher", lambda v: sync(v).confidence),
+        ("sync_distance", "SE4Lip sync: distance", "lower", lambda v: sync(v).distance),
+        ("sync_lead", "SE4Lip sync: lead, standard errors", "higher", lambda v: sync(v).lead),
+        ("syncnet_offset_frames", "SyncNet: offset, frames", "near 0",
+         lambda v: score(v).offset_frames),
+        ("lse_c", "LSE-C, SyncNet's confidence", "higher", lambda v: score(v).lse_c),
+        ("lse_d", "LSE-D, SyncNet's distance", "lower", lambda v: score(v).lse_d),
+    ))
+    # fmt: on
+
+
+# --- how they are measured -----------------------------------------------------------------------
+
+
+def _compare(ours: Watched, real: Watched) -> dict[str, list[float]]:
+    """PSNR and SSIM of every frame, of the whole picture and of the real video's mouth."""
+    _framed_alike(ours, real)
+    values: dict[str, list[float]] = {k: [] for k in ("psnr", "ssim", "psnr_mouth", "ssim_mouth")}
+    boxes = torch.full((len(real), 4), torch.nan)
+    if real.track is not None:
+        boxes = torch.from_numpy(landmarks.mouth_boxes_px(real.points()))
+    for start, a, b in _batches(ours, real):
+        mask = image.box_mask(boxes[start : start + len(a)], a.shape[2], a.shape[3])
+        values["psnr"] += image.psnr(a, b, 1.0).tolist()
+        values["ssim"] += image.ssim(a, b, 1.0).tolist()
+        values["psnr_mouth"] += image.psnr(a, b, 1.0, mask).tolist()
+        values["ssim_mouth"] += image.ssim(a, b, 1.0, mask).tolist()
+    return values
+
+
+@torch.inference_mode()
+def _lpips(config: EvaluateConfig, ours: Watched, real: Watched) -> list[float]:
+    _framed_alike(ours, real)
+    network = judges.find_published(
+        judges.LPIPS_BACKBONES[config.lpips], config.lpips_backbone, config.fetch
+    )
+    heads = judges.find_published(
+        judges.LPIPS_HEADS[config.lpips], config.lpips_heads, config.fetch
+    )
+    judge = Lpips.from_published(
+        config.lpips, judges.read_tensors(network), judges.read_tensors(heads)
+    )
+    return [value for _, a, b in _batches(ours, real) for value in judge(a, b).tolist()]
+
+
+def _batches(ours: Watched, real: Watched) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+    """Number of the first frame, and pictures of both."""
+    pairs = zip(ours.pictures(), real.pictures(), strict=True)
+    for start in itertools.count(0, _BATCH_FRAMES):
+        batch = list(itertools.islice(pairs, _BATCH_FRAMES))
+        if not batch:
+            return
+        a, b = (image.pictures(np.stack(side)) for side in zip(*batch, strict=True))
+        yield start, a, b
+
+
+def _framed_alike(a: Watched, b: Watched) -> None:
+    if (a.width_px, a.height_px) != (b.width_px, b.height_px):
+        raise InputError(
+            f"{a.path} is {a.width_px}x{a.height_px}, {b.path} {b.width_px}x{b.height_px}: "
+            "bring both to the same framing"
+        )
+
+
+def _points_framed_alike(a: Watched, b: Watched) -> tuple[np.ndarray, np.ndarray]:
+    _framed_alike(a, b)
+    return a.points(), b.points()
+
+
+def _correlation(shape: Callable[[np.ndarray], np.ndarray], a: Watched, b: Watched) -> float:
+    return landmarks.correlation(shape(a.points()), shape(b.points()))
+
+
+def _se4lip_reading(config: EvaluateConfig, video: Watched) -> SyncReading:
+    model = load_encoder(config.encoder)
+    speaking, track = video.speaking(), video.face()
+    crops = crop_lips(video.pictures(), image_from_lips_transforms(track))
+    speech, moved, _ = model.embed_clip(
+        torch.from_numpy(video.sound()),
+        torch.from_numpy(crops),
+        torch.from_numpy(lip_contour(track)),
+    )
+    reading = measure_offset(speech, moved, torch.from_numpy(speaking))
+    if reading is None:
+        raise InputError(f"too little speech in the sound of {video.path}")
+    return reading
+
+
+def _syncnet_score(config: EvaluateConfig, video: Watched) -> syncnet.SyncNetScore:
+    weights = judges.find_published(judges.SYNCNET, config.syncnet, config.fetch)
+    network = syncnet.SyncNet.from_published(judges.read_tensors(weights))
+    faces: Iterable[np.ndarray] = video.pictures()
+    if (video.width_px, video.height_px) != (syncnet.FACE_PX, syncnet.FACE_PX):
+        boxes = syncnet.syncnet_boxes_px(video.face().landmarks_px)
+        faces = map(syncnet.crop_face, faces, boxes)
+    return syncnet.score_syncnet(network, faces, video.sound())
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _sheet(ours: Watched, real: Watched | None) -> UInt8[np.ndarray, "H W 3"]:
+    """Whole pictures and mouths at moments spread over the video, both videos."""
+    moments = set(np.linspace(0, len(ours) - 1, min(_SHEET_COLUMNS, len(ours))).round().astype(int))
+    rows = []
+    for name, video in (("predicted", ours), ("real", real)):
+        if video is None:
+            continue
+        frames = [frame for t, frame in enumerate(video.pictures()) if t in moments]
+        rows.append((f"{name}: {video.path.name}", [_small(frame) for frame in frames]))
+        if video.track is not None:
+            where = image_from_lips_transforms(video.track)[sorted(moments)]
+            rows.append((f"{name}: mouth", list(crop_lips(frames, where, 128))))
+    return contact_sheet(rows)
+
+
+def _small(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    step = max(1, -(-max(frame.shape[:2]) // 256))
+    return np.ascontiguousarray(frame[::step, ::step])
+
+
+def missing(report: Report) -> list[str]:
+    """One sentence for every reason why figures of the predicted video could not be computed."""
+    reasons: dict[str, list[str]] = {}
+    for figure in report.figures:
+        if figure.predicted.why:
+            reasons.setdefault(figure.predicted.why, []).append(figure.label)
+    return [f"not computed: {'; '.join(labels)}: {why}" for why, labels in reasons.items()]
+
+
+def table(report: Report) -> Any:
+    """The report as a table for ``rich``; a dash is explained by ``missing``."""
+    from rich.table import Table
+
+    made = Table("figure", box=None)
+    for name in ("predicted", "real"):
+        made.add_column(name, justify="right")
+    made.add_column("better", style="dim")
+    for figure in report.figures:
+        values = (figure.predicted, figure.real)
+        made.add_row(figure.label, *map(_shown, values), figure.better)
+    return made
+
+
+def _shown(value: Value | None) -> str:
+    if value is None:
+        return ""
+    return "-" if value.number is None else f"{value.number:.4g}"

@@ -1,0 +1,40 @@
+"""Times of the sounds of an utterance, from a forced alignment: ``START_S END_S PHONE`` a line.
+
+Label tracks of Audacity are such files. Empty lines and lines that start with # are skipped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from se4lip.io.files import existing_file
+from se4lip.types import InputError
+
+
+def read_phones(path: Path | str) -> list[tuple[str, float, float]]:
+    """Name, start and end in seconds of every phone.
+
+    Raises:
+        InputError: missing, empty, or a line that is not of this form.
+    """
+    file = existing_file(path, "phone file")
+    phones = []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"phone file {file} is no text: one phone a line is needed") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        parts = line.split(maxsplit=2)
+        try:
+            start_s, end_s, name = float(parts[0]), float(parts[1]), parts[2].strip()
+        except (ValueError, IndexError) as error:
+            raise InputError(
+                f"line {number} of phone file {file} is {line.strip()!r}, but START_S END_S PHONE "
+                "is needed"
+            ) from error
+        phones.append((name, start_s, end_s))
+    if not phones:
+        raise InputError(f"phone file {file} names no phone: one a line is needed")
+    return phones

@@ -1,0 +1,112 @@
+"""A video as its judges see it: its face in every frame, and its sound. Pictures are not kept."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from se4lip.audio.voice_activity import speech_frames
+from se4lip.face.follow import FollowConfig, follow, sight
+from se4lip.face.tracker import Tracker
+from se4lip.io.video import probe_video, read_clip_speech, read_frames
+from se4lip.types import FaceTrack, InputError
+
+# Encoders pad the sound and repeat or drop a last frame; more than this is another clip.
+_LENGTHS_MAY_DIFFER_FRAMES = 2
+# A judge takes every face as it is: what breaks off or jumps is for the figures to show.
+_FOLLOW_ANYTHING = FollowConfig(
+    longest_dropout_frames=1 << 30,
+    longest_second_face_frames=1 << 30,
+    cut_jump=float("inf"),
+    cut_brightness=float("inf"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A video as its judges see it. Where ``seen`` is false, ``track`` is filled in."""
+
+    path: Path
+    width_px: int
+    height_px: int
+    seen: Bool[np.ndarray, " T"]
+    track: FaceTrack | None
+    samples: Float32[np.ndarray, " S"] | None
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def pictures(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        return itertools.islice(read_frames(self.path), len(self))
+
+    def face(self) -> FaceTrack:
+        if self.track is None:
+            raise InputError(f"no face in {self.path}")
+        return self.track
+
+    def points(self) -> Float32[np.ndarray, "T 478 3"]:
+        """Landmarks, NaN in frames without a face."""
+        return np.where(self.seen[:, None, None], self.face().landmarks_px, np.float32(np.nan))
+
+    def shapes(self) -> Float32[np.ndarray, "T 52"]:
+        return np.where(self.seen[:, None], self.face().blendshapes, np.float32(np.nan))
+
+    def sound(self) -> Float32[np.ndarray, " S"]:
+        if self.samples is None:
+            raise InputError(f"{self.path} has no sound: pass --audio FILE")
+        return self.samples
+
+    def speaking(self) -> Bool[np.ndarray, " T"]:
+        mask = np.zeros(len(self), bool)
+        active = speech_frames(self.sound())[: len(self)]
+        mask[: len(active)] = active
+        return mask
+
+
+def watch(path: Path, tracker: Tracker) -> Watched:
+    """Look for the face in every frame of a video, and listen to its sound.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    info = probe_video(path)
+    sightings = list(sight(read_frames(path), tracker))
+    seen = np.array([bool(sighting.faces) for sighting in sightings])
+    return Watched(
+        path=path,
+        width_px=info.width_px,
+        height_px=info.height_px,
+        seen=seen,
+        track=follow(sightings, _FOLLOW_ANYTHING)[0] if seen.any() else None,
+        samples=read_clip_speech(path).samples if info.has_sound else None,
+    )
+
+
+def same_length(ours: Watched, real: Watched) -> tuple[Watched, Watched, str]:
+    """Both, cut to the shorter one, and a note that says so.
+
+    Raises:
+        InputError: they differ by more than coding explains.
+    """
+    lengths = f"{ours.path} has {len(ours)} frames, {real.path} {len(real)}"
+    if abs(len(ours) - len(real)) > _LENGTHS_MAY_DIFFER_FRAMES:
+        raise InputError(f"{lengths}: cut both to the same part")
+    frames = min(len(ours), len(real))
+    return _cut(ours, frames), _cut(real, frames), f"{lengths}: the first {frames} are compared"
+
+
+def _cut(video: Watched, frames: int) -> Watched:
+    track = video.track
+    if track is not None:
+        track = replace(
+            track,
+            landmarks_px=track.landmarks_px[:frames],
+            blendshapes=track.blendshapes[:frames],
+            camera_from_face=track.camera_from_face[:frames],
+        )
+    return replace(video, seen=video.seen[:frames], track=track)
