@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from faces import mask
 from recordings import record
@@ -18,6 +19,7 @@ from se4lip.evaluate import EvaluateConfig, evaluate_video, missing
 from se4lip.face.tracker import Face
 from se4lip.io.judges import SYNCNET
 from se4lip.metrics import landmarks
+from se4lip.metrics.lpips import Lpips
 from se4lip.types import InputError
 
 _FRAMES = 50
@@ -152,6 +154,27 @@ def test_a_judge_that_is_not_here_says_what_to_supply(folder: Path) -> None:
     lines = missing(report)
     assert len([line for line in lines if "syncnet_v2.model" in line]) == 1
     assert lines[-1].startswith("not computed: SyncNet: offset, frames; LSE-C, ")
+
+
+def test_a_judge_with_other_weights_is_used_and_told(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = Lpips("alex").state_dict()
+    network = {name: state[name] for name in state if name.startswith("features.")}
+    heads = {f"lin{i}.model.1.weight": state[f"heads.{i}.weight"].abs() for i in range(5)}
+    files = tmp_path / "network.safetensors", tmp_path / "heads.safetensors"
+    save_file(network, files[0])
+    save_file(heads, files[1])
+    report, _ = evaluate_video(
+        folder / "late.mp4",
+        folder / "real.mp4",
+        config=EvaluateConfig(lpips_backbone=files[0], lpips_heads=files[1]),
+        tracker=_BrightMouthTracker(),
+    )
+    assert report["lpips_alex"].predicted.number > 0
+    assert [note.split(" (SHA")[0] for note in report.notes] == [
+        f"{files[0]} stands for alexnet-owt-7be5be79.pth but is another file",
+        f"{files[1]} stands for alex.pth but is another file",
+    ]
 
 
 def test_a_face_that_vanishes_costs_frames_and_not_the_report(folder: Path) -> None:

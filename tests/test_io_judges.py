@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from se4lip.io.judges import SYNCNET, PublishedFile, find_published, read_tensors
+from se4lip.io.judges import SYNCNET, PublishedFile, deviation, find_published, read_tensors
 from se4lip.types import InputError
 
 _STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
@@ -72,6 +72,18 @@ def test_a_spoiled_cache_is_refused(tmp_path: Path) -> None:
     assert str(wrong.value) == (
         f"judge.model has SHA-256 {found[:12]}..., needed {file.sha256[:12]}...: remove {cached} "
         f"and {file.how_to_supply}"
+    )
+
+
+def test_a_stand_in_is_told_from_the_published_file(tmp_path: Path) -> None:
+    file = _file(tmp_path)
+    assert deviation(file, find_published(file, fetch=True)) == ""
+    other = tmp_path / "other"
+    other.write_bytes(b"converted")
+    found = hashlib.sha256(b"converted").hexdigest()
+    assert deviation(file, other) == (
+        f"{other} stands for judge.model but is another file (SHA-256 {found[:12]}..., published "
+        f"{file.sha256[:12]}...): its figures are comparable only if it is a conversion"
     )
 
 

@@ -97,6 +97,7 @@ def evaluate_video(
         *_closure(ours, real, times),
         *_sync(ours, real, config),
     )
+    notes += _stand_ins(config)
     names = str(predicted), None if reference is None else str(reference)
     return Report(*names, len(ours), figures, tuple(notes)), _sheet(ours, real)
 
@@ -135,7 +136,7 @@ def _lips(ours: Watched, real: Watched | None) -> Iterator[Figure]:
          lambda a, b: _correlation(landmarks.lip_aperture, a, b)),
         ("width_correlation", "correlation of lip width", "higher",
          lambda a, b: _correlation(landmarks.lip_width, a, b)),
-        ("blendshape_error", "mouth blendshape error (action-unit proxy)", "lower",
+        ("blendshape_error", "blendshape error, action-unit proxy", "lower",
          lambda a, b: landmarks.blendshape_error(a.shapes(), b.shapes())),
     ))
     # Both on the same frames: a re-encoded soundtrack is not silent in quite the same ones.
@@ -261,6 +262,21 @@ def _se4lip_reading(config: EvaluateConfig, video: Watched) -> SyncReading:
     if reading is None:
         raise InputError(f"too little speech in the sound of {video.path}")
     return reading
+
+
+def _stand_ins(config: EvaluateConfig) -> Iterator[str]:
+    """Notes on judges whose weights are not, byte for byte, the published ones."""
+    for file, path in (
+        (judges.LPIPS_BACKBONES[config.lpips], config.lpips_backbone),
+        (judges.LPIPS_HEADS[config.lpips], config.lpips_heads),
+        (judges.SYNCNET, config.syncnet),
+    ):
+        try:
+            note = judges.deviation(file, judges.find_published(file, path))
+        except InputError:
+            continue  # the figure itself says so
+        if note:
+            yield note
 
 
 def _syncnet_score(config: EvaluateConfig, video: Watched) -> syncnet.SyncNetScore:

@@ -2,7 +2,7 @@
 
 Each is a file that the user names, or sets in an environment variable, or that lies in the cache
 under its own name; it is fetched only when asked for. What lies in the cache is checked; what a
-user names may be a conversion, and is told by its SHA-256 in the report.
+user names may be a conversion: ``deviation`` says so, and the report repeats it.
 """
 
 from __future__ import annotations
@@ -92,6 +92,17 @@ def find_published(file: PublishedFile, path: Path | None = None, fetch: bool = 
         _fetch(file, cached)
     _checked(cached, file)
     return cached
+
+
+def deviation(file: PublishedFile, path: Path) -> str:
+    """A sentence that tells a copy with another checksum from the published file, else ""."""
+    found = sha256_of(path)
+    if found.startswith(file.sha256):
+        return ""
+    return (
+        f"{path} stands for {file.name} but is another file (SHA-256 {found[:12]}..., published "
+        f"{file.sha256[:12]}...): its figures are comparable only if it is a conversion"
+    )
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
