@@ -179,11 +179,11 @@ def prepare(
 
 def _recordings(sources: Sequence[Path | str]) -> list[tuple[Path, str]]:
     """Folder and path inside it, for every video; files count as inside their own folder."""
-    found: dict[tuple[Path, str], None] = {}
+    found: dict[Path, tuple[Path, str]] = {}  # by the file itself, which may be given twice
     for source in map(Path, sources):
         if not source.is_dir():
             existing_file(source, "video")
-            found[source.parent, source.name] = None
+            found.setdefault(source.resolve(), (source.parent, source.name))
             continue
         videos = sorted(
             path
@@ -197,10 +197,11 @@ def _recordings(sources: Sequence[Path | str]) -> list[tuple[Path, str]]:
                 f"folder {source} holds no videos ({' '.join(sorted(VIDEO_SUFFIXES))}): "
                 "give another folder, or the files themselves"
             )
-        found |= dict.fromkeys((source, path.relative_to(source).as_posix()) for path in videos)
+        for path in videos:
+            found.setdefault(path.resolve(), (source, path.relative_to(source).as_posix()))
     if not found:
         raise InputError("there is nothing to prepare: give videos or folders of videos")
-    return list(found)
+    return list(found.values())
 
 
 def _known(out: Path) -> Index | None:
@@ -301,13 +302,13 @@ def _sheet(out: Path) -> np.ndarray:
 
 def _work(job: _Job, tracker: Tracker, tell: Callable[[float], None]) -> SourceEntry:
     """Prepare one source. What cannot be used is a reason, what cannot be written an error."""
-    entry = SourceEntry(
-        name=job.name,
-        source=job.source,
-        folder=job.folder,
-        size_bytes=job.recording.stat().st_size,
-        sha256=sha256_of(job.recording),
-    )
+    entry = SourceEntry(job.name, job.source, job.folder, size_bytes=0, sha256="")
+    try:
+        existing_file(job.recording, "video")
+    except InputError as trouble:
+        return replace(entry, skipped=(SkippedEntry(job.name, str(trouble)),))
+    size_bytes = job.recording.stat().st_size
+    entry = replace(entry, size_bytes=size_bytes, sha256=sha256_of(job.recording))
     clips: list[ClipEntry] = []
     skipped: list[SkippedEntry] = []
     pieces = _source_pieces(job, tracker, tell)
@@ -368,7 +369,8 @@ def _source_pieces(job: _Job, tracker: Tracker, tell: Callable[[float], None]) -
         size = max(shortest, math.ceil(info.frames / math.ceil(info.frames / longest)))
     sightings = _told(sight(read_frames(job.recording), tracker), info.frames, tell)
     pictures = read_frames(job.recording)
-    tape = _Tape(iter_clip_speech(job.recording))
+    # Second by second, so that damage is met in the piece where it lies.
+    tape = _Tape(iter_clip_speech(job.recording, chunk_s=1.0))
     for piece, alone in _cut_up(sightings, size, shortest):
         samples = tape.take(len(piece) * SAMPLES_PER_FRAME)
         yield _Piece(piece, itertools.islice(pictures, len(piece)), samples, alone)

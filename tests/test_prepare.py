@@ -1,0 +1,424 @@
+"""From files to a data set: nothing lost, nothing doubled, nothing skipped in silence."""
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faces import DrawnFaceTracker, draw, face_at
+from recordings import onset_s, record, tone, wav
+from se4lip import cli
+from se4lip import prepare as module
+from se4lip.io.dataset import open_dataset, read_index
+from se4lip.io.pictures import read_picture
+from se4lip.prepare import PrepareConfig, prepare
+from se4lip.types import InputError
+
+BOX = (40, 20, 60, 80)
+
+
+def talk(
+    path: Path, frames: int = 30, pictures=None, sound: object = "tone", rate=25, **how
+) -> Path:
+    """A drawn face that talks: ``frames`` pictures, a tone from the middle on."""
+    pictures = [draw(red=BOX)] * frames if pictures is None else pictures
+    seconds = len(pictures) / rate
+    if isinstance(sound, str):
+        sound = tone(seconds, 48_000, seconds / 2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return record(path, pictures, list(np.arange(len(pictures)) / rate), sound, **how)
+
+
+def noise(seconds: float) -> np.ndarray:
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * 48_000))
+    return samples.astype(np.float32)
+
+
+def run(sources, out, config=None, **how):
+    how = {"tracker": DrawnFaceTracker} | how
+    return prepare(sources, out, config or PrepareConfig(), **how)
+
+
+def said(sources, out, **how) -> str:
+    with pytest.raises(InputError) as caught:
+        run(sources, out, **how)
+    return str(caught.value)
+
+
+def clip_bytes(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((out / "clips").iterdir())}
+
+
+def test_a_recording_becomes_a_clip(tmp_path):
+    video = talk(tmp_path / "videos" / "talk.mp4", 50)
+    done = run([video], tmp_path / "set")
+    assert (done.clips, done.frames, done.filled_frames, done.skipped) == (1, 50, 0, ())
+    data = open_dataset(tmp_path / "set")
+    clip = data.clip("talk")
+    assert len(clip.speech.samples) == 50 * 640
+    assert onset_s(clip.speech.samples) == pytest.approx(1.0, abs=0.003)
+    assert clip.lips.shape == (50, 96, 96, 3)
+    found, drawn = clip.track.landmarks_px[25, :, :2], face_at(*BOX).landmarks_px[:, :2]
+    np.testing.assert_allclose(found, drawn, atol=2)
+    # In the middle of the window: the black bar of the mouth, red around it.
+    assert clip.lips[:, 40:46, 30:66].mean() < 40
+    assert clip.lips[:, 5:20, 30:66, 0].mean() > 180
+    assert read_picture(done.contact_sheet).shape[1] > 8 * 96
+    source = data.source("talk")
+    assert (source.source, source.folder) == ("talk.mp4", "../videos")
+    assert len(list(data.frames("talk"))) == 50
+
+
+@pytest.mark.parametrize("frames", [51, 100, 130, 153])
+def test_a_long_recording_is_cut_without_losing_or_doubling_frames(frames, tmp_path):
+    pictures = [
+        draw(red=(40 + t % 7, 20 + t % 5, 60, 80), ground=int(40 + t / 2)) for t in range(frames)
+    ]
+    video = talk(tmp_path / "videos" / "long.mp4", pictures=pictures, sound=noise(frames / 25))
+    run([video], tmp_path / "whole")
+    whole = open_dataset(tmp_path / "whole").clip("long")
+    config = PrepareConfig(longest_clip_s=2.0)
+    done = run([video], tmp_path / "parts", config)
+    parts = open_dataset(tmp_path / "parts")
+    assert parts.names == tuple(f"long-{n:04}" for n in range(1, len(parts) + 1))
+    lengths = [parts.frame_count(name) for name in parts.names]
+    assert (done.frames, sum(lengths)) == (frames, frames)
+    assert max(lengths) - min(lengths) <= len(lengths)
+    assert max(lengths) <= 50
+    clips = list(parts)
+    joined = np.concatenate([clip.track.landmarks_px for clip in clips])
+    np.testing.assert_array_equal(joined, whole.track.landmarks_px)
+    joined = np.concatenate([clip.speech.samples for clip in clips])
+    np.testing.assert_array_equal(joined, whole.speech.samples)
+    seen = [frame[5, 5].mean() for name in parts.names for frame in parts.frames(name)]
+    np.testing.assert_allclose(seen, [p[5, 5].mean() for p in pictures], atol=5)
+
+
+def test_thirty_frames_a_second_stay_in_sync(tmp_path):
+    bright = [draw(red=BOX, ground=60 if t < 45 else 75) for t in range(90)]
+    talk(tmp_path / "v" / "a.mp4", pictures=bright, rate=30)
+    run([tmp_path / "v"], tmp_path / "set")
+    data = open_dataset(tmp_path / "set")
+    frames = [frame[5, 5].mean() > 67 for frame in data.frames("a")]
+    assert len(frames) == 75
+    onset = onset_s(data.clip("a").speech.samples)
+    assert abs(frames.index(True) / 25 - onset) <= 0.022
+
+
+REASONS = {
+    "no face at 0.00 s or at any other time": {"pictures": [draw(red=None)] * 30},
+    "no face at 0.40 s for 5 frames": {"pictures": [draw(hidden=10 <= t < 15) for t in range(30)]},
+    "two faces at 0.20 s": {
+        "pictures": [draw(blue=(110, 20, 40, 60) if t > 4 else None) for t in range(30)]
+    },
+    "a cut at 0.80 s": {
+        "pictures": [
+            draw(red=BOX if t < 20 else (90, 30, 60, 80), ground=60 if t < 20 else 200)
+            for t in range(30)
+        ]
+    },
+    "no sound": {"sound": None},
+    "no sound, only silence": {"sound": np.zeros(57_600, np.float32)},
+    "too short, 1 frames of at least 13": {"frames": 1},
+    "too short, 12 frames of at least 13": {"frames": 12},
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_what_cannot_be_used_is_skipped_with_its_reason(reason, tmp_path):
+    talk(tmp_path / "videos" / "bad.mp4", **REASONS[reason])
+    alone = said([tmp_path / "videos" / "bad.mp4"], tmp_path / "set")
+    assert alone == f"not one clip could be prepared: bad: {reason}"
+    assert not (tmp_path / "set").exists()
+    talk(tmp_path / "videos" / "good.mp4")
+    told = []
+    done = run([tmp_path / "videos"], tmp_path / "set", on_source=told.append)
+    assert [(skip.name, skip.reason) for skip in done.skipped] == [("bad", reason)]
+    assert [entry.name for entry in told] == ["bad", "good"]
+    data = open_dataset(tmp_path / "set")
+    assert (data.names, data.recordings) == (("good",), ("bad", "good"))
+
+
+def test_only_the_clip_with_the_trouble_is_skipped(tmp_path):
+    places = [(10 + t // 2, 20, 60, 80) for t in range(150)]
+    pictures = [draw(red=box, hidden=60 <= t < 70) for t, box in enumerate(places)]
+    talk(tmp_path / "v" / "a.mp4", pictures=pictures, sound=noise(6))
+    done = run([tmp_path / "v"], tmp_path / "set", PrepareConfig(longest_clip_s=2.0))
+    data = open_dataset(tmp_path / "set")
+    assert data.names == ("a-0001", "a-0003")
+    reasons = [(skip.name, skip.reason) for skip in done.skipped]
+    assert reasons == [("a-0002", "no face at 2.40 s for 10 frames")]
+    assert [c.start_frame for c in data.source("a-0003").clips] == [0, 100]
+    # The clip after the skipped one has its own lips: the moving mouth stays in the window.
+    for name in data.names:
+        np.testing.assert_array_less(data.clip(name).lips[:, 38:44, 24:72].mean((1, 2, 3)), 20)
+
+
+def test_damaged_recordings_are_skipped_with_their_reason(tmp_path):
+    folder = tmp_path / "v"
+    good = talk(folder / "good.mp4")
+    (folder / "empty.mp4").touch()
+    (folder / "half.mp4").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    (folder / "text.avi").write_text("no video")
+    done = run([folder], tmp_path / "set")
+    opened = "cannot be opened, it is damaged, cut short or no video file: fetch or record it again"
+    assert {skip.name: skip.reason for skip in done.skipped} == {
+        "empty": f"video {folder / 'empty.mp4'} is empty (0 bytes): fetch or record it again",
+        "half": f"video {folder / 'half.mp4'} {opened}",
+        "text": f"video {folder / 'text.avi'} {opened}",
+    }
+    assert done.clips == 1
+
+
+def test_a_long_recording_cut_short_keeps_what_is_whole(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = [draw(red=BOX) for _ in range(150)]
+    for picture in pictures:
+        picture[:10] = rng.integers(0, 60, (10, 160, 3))
+    path = tmp_path / "v" / "a.mp4"
+    talk(path, pictures=pictures, sound=noise(6), fast_start=True)
+    path.write_bytes(path.read_bytes()[: round(path.stat().st_size * 0.75)])
+    done = run([tmp_path / "v"], tmp_path / "set", PrepareConfig(longest_clip_s=2.0))
+    assert done.clips == 2
+    (skip,) = done.skipped
+    assert skip.name == f"a-{done.clips + 1:04}"
+    assert "is cut short: 6.00 s are promised" in skip.reason or "is damaged" in skip.reason
+
+
+def test_odd_sizes_are_prepared(tmp_path):
+    pictures = [draw(size=(161, 121), red=BOX)] * 30
+    talk(
+        tmp_path / "v" / "a.avi",
+        pictures=pictures,
+        video_codec="ffv1",
+        b_frames=0,
+        ticks_hz=25,
+        audio_codec="pcm_s16le",
+    )
+    run([tmp_path / "v"], tmp_path / "set")
+    track = open_dataset(tmp_path / "set").clip("a").track
+    assert (track.width_px, track.height_px) == (161, 121)
+
+
+def test_wrong_inputs_are_refused_before_anything_is_made(tmp_path):
+    out = tmp_path / "set"
+    missing = tmp_path / "missing.mp4"
+    assert said([missing], out) == (
+        f"cannot read video {missing}: no such file or directory: check the path"
+    )
+    (tmp_path / "none").mkdir()
+    assert said([tmp_path / "none"], out).startswith(
+        f"folder {tmp_path / 'none'} holds no videos (.3gp .avi "
+    )
+    assert said([], out) == "there is nothing to prepare: give videos or folders of videos"
+    sound = wav(tmp_path / "a.wav", np.ones(16_000, np.int16), 16_000)
+    assert said([sound], out) == (
+        f"not one clip could be prepared: a: {sound} has no pictures, it is not a video: "
+        "give a video file"
+    )
+    assert not out.exists()
+
+
+def test_wrong_outputs_are_refused_before_any_work(tmp_path):
+    video = talk(tmp_path / "v" / "a.mp4")
+    (tmp_path / "file").touch()
+    assert said([video], tmp_path / "file") == (
+        f"cannot write to {tmp_path / 'file'}: not a directory: choose another output"
+    )
+    inside = tmp_path / "file" / "set"
+    assert said([video], inside) == (
+        f"cannot write to {inside}: not a directory: choose another output"
+    )
+    assert said([video], tmp_path / "v") == (
+        f"{tmp_path / 'v'} holds other files and no data set: choose a new or empty folder"
+    )
+
+
+def test_clips_in_parallel_are_the_same_as_one_by_one(tmp_path):
+    for n in range(5):
+        talk(tmp_path / "v" / f"{n}.mp4", 20 + n)
+    shares: list[float] = []
+    run([tmp_path / "v"], tmp_path / "one", on_progress=shares.append)
+    done = run([tmp_path / "v"], tmp_path / "two", workers=2)
+    assert done.clips == 5
+    assert clip_bytes(tmp_path / "one") == clip_bytes(tmp_path / "two")
+    assert read_index(tmp_path / "one") == read_index(tmp_path / "two")
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    for n in range(3):
+        talk(tmp_path / "v" / f"{n}.mp4")
+    talk(tmp_path / "v" / "faceless.mp4", pictures=[draw(red=None)] * 30)
+    run([tmp_path / "v"], tmp_path / "set")
+    before = clip_bytes(tmp_path / "set")
+    talk(tmp_path / "v" / "new.mp4")
+    talk(tmp_path / "v" / "1.mp4", 40)
+    told: list[str] = []
+    done = run([tmp_path / "v"], tmp_path / "set", on_source=lambda e: told.append(e.name))
+    assert told == ["1", "new"]
+    assert (done.clips, done.sources_reused, len(done.skipped)) == (4, 3, 1)
+    after = clip_bytes(tmp_path / "set")
+    assert {name for name in before if before[name] != after[name]} == {"1.safetensors"}
+    (tmp_path / "set" / "clips" / "2.safetensors").unlink()
+    assert run([tmp_path / "v"], tmp_path / "set").sources_reused == 4
+    assert clip_bytes(tmp_path / "set") == after
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):
+    for n in range(4):
+        talk(tmp_path / "v" / f"{n}.mp4")
+
+    class Interrupted(DrawnFaceTracker):
+        def track(self, rgb):
+            Interrupted.pictures += 1
+            if Interrupted.pictures > 2:  # a held frame is tracked once, and it is all one here
+                raise KeyboardInterrupt
+            return super().track(rgb)
+
+    Interrupted.pictures = -58  # two clips of 30 pictures, each decoded anew
+    with pytest.raises(KeyboardInterrupt):
+        run([tmp_path / "v"], tmp_path / "set", tracker=Interrupted)
+    assert len(open_dataset(tmp_path / "set")) == 2
+    done = run([tmp_path / "v"], tmp_path / "set")
+    assert (done.clips, done.sources_reused) == (4, 2)
+
+
+def test_a_killed_run_leaves_no_workers_and_goes_on_where_it_stopped(tmp_path):
+    for n in range(8):
+        talk(tmp_path / "v" / f"{n}.mp4", 25)
+    code = f"""
+import functools, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from faces import DrawnFaceTracker
+from se4lip import prepare as module
+module._SAVE_EVERY_S = 0.0
+if __name__ == "__main__":
+    module.prepare([{str(tmp_path / "v")!r}], {str(tmp_path / "set")!r}, workers=2,
+                   tracker=functools.partial(DrawnFaceTracker, 0.02))
+"""
+    script = tmp_path / "run.py"
+    script.write_text(code)
+    child = subprocess.Popen([sys.executable, script], start_new_session=True)
+    index = tmp_path / "set" / "dataset.json"
+    deadline = time.monotonic() + 60
+    while not index.is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    finished = len(open_dataset(tmp_path / "set"))
+    assert 1 <= finished < 8
+    while group_lives(child.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not group_lives(child.pid)
+    done = run([tmp_path / "v"], tmp_path / "set", workers=1)
+    assert (done.clips, done.sources_reused) == (8, finished)
+    run([tmp_path / "v"], tmp_path / "fresh")
+    assert clip_bytes(tmp_path / "set") == clip_bytes(tmp_path / "fresh")
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_other_settings_or_another_tracker_are_refused(tmp_path):
+    video = talk(tmp_path / "v" / "a.mp4")
+    run([video], tmp_path / "set")
+    sentence = (
+        f"data set {tmp_path / 'set'} was prepared with other settings or another tracker "
+        "(drawn faces 1): choose another output"
+    )
+    assert said([video], tmp_path / "set", config=PrepareConfig(longest_clip_s=5)) == sentence
+    other = functools.partial(DrawnFaceTracker, name="drawn faces 2")
+    assert said([video], tmp_path / "set", tracker=other) == sentence
+    with pytest.raises(InputError, match="the shortest must be above 0"):
+        PrepareConfig(longest_clip_s=0.1)
+
+
+def test_sources_of_one_name_become_clips_of_different_names(tmp_path):
+    for name in ("a.mp4", "a.mkv", "sub/a.mp4", "sub__a.mp4", "b-0001.mp4"):
+        talk(tmp_path / "v" / name, 20)
+    talk(tmp_path / "v" / "b.mp4", 60)
+    config = PrepareConfig(longest_clip_s=1.2)
+    done = run([tmp_path / "v"], tmp_path / "set", config)
+    assert done.clips == 7
+    data = open_dataset(tmp_path / "set")
+    assert set(data.names) == {
+        *("a", "a-mp4", "sub__a", "sub__a-mp4"),
+        *("b-0001", "b-0002", "b-0001-mp4"),
+    }
+    assert data.source("b-0001-mp4").source == "b-0001.mp4"
+
+
+def test_a_file_given_twice_is_prepared_once(tmp_path):
+    video = talk(tmp_path / "v" / "a.mp4")
+    relative = Path(os.path.relpath(video))
+    assert run([video, relative, tmp_path / "v"], tmp_path / "set").clips == 1
+
+
+def test_memory_does_not_grow_with_the_recording(tmp_path):
+    # 16 s of 640x480 are 370 MB of pixels.
+    frame = draw(size=(640, 480), red=(100, 80, 300, 340))
+    talk(tmp_path / "v" / "a.mp4", pictures=[frame] * 400)
+    code = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from faces import face_at
+from se4lip.prepare import PrepareConfig, prepare
+class Fixed:
+    name = "fixed"
+    def track(self, rgb):
+        return [face_at(100, 80, 300, 340)]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+prepare([{str(tmp_path / "v")!r}], {str(tmp_path / "set")!r}, PrepareConfig(longest_clip_s=2.0),
+        tracker=Fixed)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 150_000  # kB
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    monkeypatch.setattr(module, "mediapipe_tracker", lambda model: DrawnFaceTracker())
+
+
+def test_the_command_reports_and_skips(drawn, tmp_path, capsys):
+    talk(tmp_path / "v" / "good.mp4", 50)
+    talk(tmp_path / "v" / "mute.mp4", sound=None)
+    out = tmp_path / "set"
+    assert cli.main(["prepare", str(tmp_path / "v"), "-o", str(out), "--workers", "1"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == (
+        f"1 clips, 0.0 minutes in {out} (1 skipped, 0 frames filled in)\n"
+        f"look at {out / 'contact-sheet.png'}\n"
+    )
+    assert printed.err == "skipped mute: no sound\n"
+    assert cli.main(["prepare", str(tmp_path / "v"), "-o", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["clips"], found["frames"], found["sources_reused"]) == (1, 50, 2)
+    assert found["skipped"] == [{"name": "mute", "reason": "no sound"}]
+
+
+def test_the_command_says_one_sentence_and_leaves_nothing(drawn, tmp_path, capsys):
+    video = talk(tmp_path / "v" / "mute.mp4", sound=None)
+    out = tmp_path / "set"
+    assert cli.main(["prepare", str(video), "-o", str(out)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        "skipped mute: no sound\nse4lip: not one clip could be prepared: mute: no sound\n"
+    )
+    assert not out.exists()
