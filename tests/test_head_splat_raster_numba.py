@@ -17,7 +17,7 @@ from torch import Tensor
 
 from se4lip.head.splat import simd
 from se4lip.head.splat.gaussians import Gaussians
-from se4lip.head.splat.raster import rasterize
+from se4lip.head.splat.raster import paint, rasterize
 from se4lip.head.splat.raster_numba import warm_up
 from se4lip.types import Camera
 from splat_scenes import cloud, square_camera, tilted_pose
@@ -195,6 +195,7 @@ def test_warming_up_compiles_all_that_drawing_needs() -> None:
     kernels = (
         raster_kernels.draw_tiles,
         raster_kernels.differentiate_tiles,
+        raster_kernels.round_to_bytes,
         raster_projection.project,
         raster_projection.differentiate,
     )
@@ -202,7 +203,10 @@ def test_warming_up_compiles_all_that_drawing_needs() -> None:
     scene = cloud(50, 0, channels=5)
     scene.means.requires_grad_()
     plate = torch.zeros(17, 17, 5)
-    rasterize(scene, square_camera(), plate, tilted_pose())[0].sum().backward()
+    rgb, _ = rasterize(scene, square_camera(), plate, tilted_pose())
+    rgb.sum().backward()
+    paint(scene, square_camera(), plate)
+    assert all(compiled)
     assert [len(kernel.signatures) for kernel in kernels] == compiled
 
 

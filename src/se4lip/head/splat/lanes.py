@@ -11,12 +11,14 @@ import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
 from typing import Any, no_type_check
 
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 
@@ -47,6 +49,21 @@ def run_in_lanes(kernel: Callable[..., None], lanes: int, *arguments: Any) -> No
     for helper in helpers:
         if not helper.cancel():
             helper.result()
+
+
+def compiler(*sources: ModuleType, **options: Any) -> Callable[[Callable[..., None]], Any]:
+    """A decorator: `numba.njit` for kernels, cached on disk until their file or ``sources`` change.
+
+    numba's own cache watches no file but the kernel's, though constants and functions of others
+    are compiled in; the cache file's name, made of the kernel's, tells it of the rest.
+    """
+    stamp = max(Path(str(source.__file__)).stat().st_mtime_ns for source in sources)
+
+    def compiled(kernel: Callable[..., None]) -> Any:
+        kernel.__qualname__ += f"_{stamp:x}"
+        return njit(nogil=True, cache=True, **options)(kernel)
+
+    return compiled
 
 
 @intrinsic

@@ -28,7 +28,8 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from se4lip.head.splat.lanes import claim
+from se4lip.head.splat import lanes, raster, simd
+from se4lip.head.splat.lanes import claim, compiler
 from se4lip.head.splat.raster import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 from se4lip.head.splat.simd import (
     WIDTH,
@@ -61,7 +62,7 @@ _SLACK_PX = f32(0.01)
 
 # every licence but to assume that there are no infinities
 FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
-jit = njit(nogil=True, cache=True, fastmath=FAST)
+jit = compiler(lanes, raster, simd, fastmath=FAST)
 inline = njit(fastmath=FAST, inline="always")
 
 

@@ -1,7 +1,7 @@
 """The CPU back end: forward and hand-written backward in numba, float32.
 
-Compiling takes about 20 s once per machine and is cached (beside the sources in ``__pycache__``, or
-where ``NUMBA_CACHE_DIR`` says); `warm_up` gets it, or the cache's second, over with before a clock
+Compiling takes 5 s or more once per machine and is cached (beside the sources in ``__pycache__``, or
+where ``NUMBA_CACHE_DIR`` says); `warm_up` gets it, or loading from the cache (0.7 s), over with before a clock
 runs. It draws with `torch.get_num_threads` threads; any number of Python threads may draw at once,
 and forked children too. Pictures and gradients are the same to the bit for any number of threads.
 """
@@ -66,6 +66,7 @@ def warm_up() -> None:
     )
     rgb, _ = rasterize(gaussian, Camera(16.0, 8.0, 8.0, 16, 16), backend="numba")
     rgb.sum().backward()
+    to_bytes(rgb)
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,15 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from se4lip.head.splat.lanes import claim
+from se4lip.head.splat import lanes, raster, raster_kernels
+from se4lip.head.splat.lanes import claim, compiler
 from se4lip.head.splat.raster import ALPHA_MIN, FRUSTUM_MARGIN
 from se4lip.head.splat.raster_kernels import TILE_PX
 
 CHUNK = 512
 """Gaussians a lane takes at a time. Fixed, so that sums over chunks do not depend on the lanes."""
 
-jit = njit(nogil=True, cache=True)
+jit = compiler(lanes, raster, raster_kernels)
 inline = njit(inline="always")
 
 
