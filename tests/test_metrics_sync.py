@@ -221,6 +221,14 @@ def test_an_offset_at_the_end_of_what_was_tried_says_so() -> None:
     assert reading is not None and reading.offset_frames == 15 and reading.at_edge
 
 
+def test_a_clip_so_short_that_far_offsets_share_no_window_still_reads() -> None:
+    reading = measure_offset(_rows(30), _rows(30, seed=1), _all(30))
+    assert reading is not None and np.isfinite(reading.lead)
+    lips = _rows(30)
+    far = measure_offset(_late(lips, 15), lips, _all(30))
+    assert far is not None and far.offset_frames == 15 and far.lead > 2
+
+
 def test_silence_and_clips_of_a_few_frames_give_no_reading() -> None:
     rows = _rows(75)
     assert measure_offset(rows, rows, ~_all(75)) is None

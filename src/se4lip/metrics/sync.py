@@ -153,8 +153,8 @@ class SyncReading:
 
     ``confidence`` is SyncNet's: the median over the offsets of the mean distance, less its minimum;
     it depends on the encoder and cannot be compared between encoders. ``lead`` is ours: by how many
-    standard errors the best offset beats its nearest rival, window by window; overlapping windows
-    are counted once. Offsets of chance seldom lead by more than 2, and a longer clip leads by more.
+    standard errors the best offset beats its nearest rival (Welch's t; overlapping windows are
+    counted once). A best offset of chance seldom leads by 2, and longer clips lead by more.
     ``at_edge`` means that the best offset is the largest that could be tried: the true one may lie
     beyond.
     """
@@ -225,20 +225,24 @@ def _read(
 
     far = (torch.arange(len(tried)) - best).abs() >= config.rival_frames
     rival = int(torch.where(far, mean, -torch.inf).argmax())
-    ahead = similarity[:, best] - similarity[:, rival]
-    ahead = ahead[~ahead.isnan()]
-    apart = max(1.0, len(ahead) / config.window_frames)
-    error = float(ahead.std(correction=0)) / apart**0.5
+    # Not window by window: in a short clip the two may have no window in common.
+    error = sum(_squared_error(similarity[:, k], config) for k in (best, rival)) ** 0.5
     return SyncReading(
         offset_frames=int(tried[best]) - config.max_shift,
         offset_ms=FRAME_MS * (int(tried[best]) - config.max_shift + _peak(mean, best)),
         similarity=float(mean[best]),
         distance=float(distance[best]),
         confidence=float(distance.median() - distance[best]),
-        lead=float(ahead.mean()) / max(error, 1e-9),
+        lead=float(mean[best] - mean[rival]) / max(error, 1e-9),
         windows=int(counts[best]),
         at_edge=best in (0, len(tried) - 1),
     )
+
+
+def _squared_error(values: Float[Tensor, " N"], config: SyncConfig) -> float:
+    """Of their mean; windows that overlap are counted once."""
+    values = values[~values.isnan()]
+    return float(values.var(correction=0)) / max(1.0, len(values) / config.window_frames)
 
 
 def _peak(curve: Float[Tensor, " K"], best: int) -> float:
