@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.encoder.streaming import StreamingEncoder, encode_offline
 from se4lip.io.audio import iter_speech
-from se4lip.io.files import atomic
+from se4lip.io.files import write_array
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
 
@@ -51,5 +51,4 @@ def encode_file(
 
 def write_features(path: Path, features: Float32[np.ndarray, "T D"]) -> None:
     """One ``.npy`` file, float32, nothing pickled."""
-    with atomic(path) as part, part.open("wb") as file:
-        np.save(file, features, allow_pickle=False)
+    write_array(path, features)

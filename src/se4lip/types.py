@@ -48,10 +48,13 @@ class Speech:
             )
         if self.samples.dtype != np.float32:
             raise InputError(
-                f"speech has dtype {self.samples.dtype}, but float32 in [-1, 1] is needed: convert it"
+                f"speech has dtype {self.samples.dtype}, but float32 in [-1, 1] is needed: "
+                "convert it"
             )
         if self.sample_rate_hz <= 0:
-            raise InputError(f"sample rate {self.sample_rate_hz} Hz is not positive: pass the true rate")
+            raise InputError(
+                f"sample rate {self.sample_rate_hz} Hz is not positive: pass the true rate"
+            )
         if not np.isfinite(self.samples).all():
             raise InputError("speech holds NaN or infinite samples: repair the recording first")
 

@@ -33,6 +33,12 @@ def read_speech(path: Path | str) -> Speech:
     return Speech(np.concatenate(blocks))
 
 
+def promised_duration_s(path: Path | str) -> float:
+    """How long the file's header says it is, for a progress bar; 0 where it does not say."""
+    with opened(path, "audio") as container:
+        return (container.duration or 0) / av.time_base
+
+
 def iter_speech(path: Path | str, chunk_s: float = 10.0) -> Iterator[Speech]:
     """The sound of ``read_speech`` in pieces of ``chunk_s`` (the last may be shorter).
 

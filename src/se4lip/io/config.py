@@ -34,7 +34,7 @@ def from_plain(kind: type[C], plain: dict[str, Any]) -> C:
     unknown = sorted(set(plain) - fields)
     if unknown:
         raise InputError(
-            f"{kind.__name__} holds {', '.join(unknown)}, which this se4lip does not know: update it"
+            f"{kind.__name__} holds {', '.join(unknown)}, which is unknown here: update se4lip"
         )
     hints = typing.get_type_hints(kind)
     return kind(**{name: _restored(hints[name], value) for name, value in plain.items()})

@@ -201,8 +201,8 @@ def train_encoder(
     """Train on ``split`` of the prepared ``datasets`` and write ``out/encoder.safetensors``.
 
     A run that was interrupted goes on from ``out/checkpoint.safetensors`` if nothing else changed.
-    Under ``torchrun`` the processes share each batch. ``validation`` data sets (all their clips) and
-    the validation split of the training ones are examined as training goes.
+    Under ``torchrun`` the processes share each batch. ``validation`` data sets (all their clips)
+    and the validation split of the training ones are examined as training goes.
 
     Raises:
         InputError: data that cannot be read, no clip long enough, a run of another configuration.

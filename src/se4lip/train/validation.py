@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from se4lip.audio.voice_activity import speech_frames
-from se4lip.encoder.model import SE4Lip
+from se4lip.encoder.model import Branch, SE4Lip
 from se4lip.face.contour import lip_contour
 from se4lip.metrics.sync import OffsetCounts, offset_accuracy
 from se4lip.types import Clip
@@ -47,7 +47,10 @@ def probes_of(clips: Iterable[Clip]) -> list[Probe]:
 
 
 def count_offsets(
-    module: SE4Lip, probes: Iterable[Probe], contexts: tuple[int, ...] = CONTEXTS
+    module: SE4Lip,
+    probes: Iterable[Probe],
+    contexts: tuple[int, ...] = CONTEXTS,
+    branch: Branch = "both",
 ) -> dict[int, OffsetCounts]:
     """Right answers among 31 offsets inside speech, summed over clips, per context in frames."""
     device = next(module.parameters()).device
@@ -55,7 +58,7 @@ def count_offsets(
     frames = module.config.lip_window.frames
     for one in probes:
         speech, lips, whole = module.embed_clip(
-            one.samples.to(device), one.lips.to(device), one.contour.to(device)
+            one.samples.to(device), one.lips.to(device), one.contour.to(device), branch
         )
         if not whole.any():
             continue

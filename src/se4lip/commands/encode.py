@@ -1,0 +1,71 @@
+"""``se4lip encode``"""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from se4lip.commands.shared import print_json, progress, run
+from se4lip.dropin import PROFILES, describe, feature_files
+from se4lip.encode import encode_file, write_features
+from se4lip.io.audio import promised_duration_s
+from se4lip.io.feature_files import place_in_dataset, write
+from se4lip.types import InputError
+
+
+def encode(arguments: list[str]) -> int | None:
+    if "--for" in arguments and arguments[-1:] in (["--for"], ["list"]):
+        print(describe(PROFILES))
+        return 0
+
+    def command(
+        audio: Annotated[Path, tyro.conf.Positional],
+        out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+        system: Annotated[str | None, tyro.conf.arg(name="for")] = None,
+        encoder: Path | None = None,
+        overwrite: bool = False,
+        json: bool = False,
+    ) -> None:
+        """Lip features of any audio or video file: float32 [T, 512] at 25 fps in a .npy file.
+
+        With --for, the files that an existing talking-head system loads unchanged; AUDIO may then
+        be that system's data folder, and the files go where it looks. --for list names them all.
+
+        Args:
+            audio: The sound, or with --for a data folder of that system.
+            out: The .npy file; with --for the folder.
+            system: Write for this system (list: show all, with the flags to type there).
+            encoder: Weights to encode with, the shipped ones by default.
+            overwrite: With --for: replace files that are there.
+            json: Print a summary as JSON on standard output.
+        """
+        profile = PROFILES.get(system) if system else None
+        if system and profile is None:
+            raise InputError(f"no system {system!r} is known: one of {', '.join(PROFILES)}")
+        place = place_in_dataset(profile, audio) if profile and audio.is_dir() else None
+        if place is None and out is None:
+            raise InputError("no output was named: give -o FEATURES.npy, or -o FOLDER with --for")
+        sound = place.audio if place else audio
+        total = promised_duration_s(sound)
+        with progress("encoding") as (_, advance):
+            features = encode_file(sound, encoder, lambda done: advance(done / max(total, 1e-9)))
+        written: list[Path]
+        if profile is None:
+            assert out is not None
+            write_features(out, features)
+            written = [out]
+        else:
+            frames = place.frames if place else None
+            files = feature_files(profile, features, stem=sound.stem, frames=frames)
+            folder = out or (place.folder if place else sound.parent)
+            written = write(files, folder, overwrite=overwrite)
+        if json:
+            print_json({"audio": sound, "shape": features.shape, "files": written})
+        else:
+            print(f"{len(features)} frames of {features.shape[1]} features: {_list(written)}")
+
+    return run(command, "encode", arguments)
+
+
+def _list(paths: list[Path]) -> str:
+    return ", ".join(str(path) for path in paths)

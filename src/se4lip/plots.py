@@ -1,0 +1,62 @@
+"""Pictures of measurements. Matplotlib comes with the extra ``prepare``; arrays go out, io
+saves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from se4lip.metrics.sync import SyncReading
+from se4lip.types import InputError
+
+Picture = UInt8[np.ndarray, "H W 3"]
+
+
+def sync_picture(
+    timeline: list[SyncReading | None], reading: SyncReading | None, title: str
+) -> Picture:
+    """Offset and confidence of every second, and the offset of the whole as a line."""
+
+    def draw(figure: Any) -> None:
+        offsets, sure = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        at = [second + 0.5 for second, one in enumerate(timeline) if one]
+        known = [one for one in timeline if one]
+        offsets.axhspan(-1.5, 1.5, color="0.92")
+        if reading is not None:
+            offsets.axhline(reading.offset_frames, color="tab:blue", lw=1)
+        offsets.plot(at, [one.offset_frames for one in known], "o", ms=4, color="tab:blue")
+        offsets.set(ylim=(-16, 16), ylabel="sound late by (frames)", title=title)
+        sure.bar(at, [one.confidence for one in known], width=0.8, color="0.6")
+        sure.set(xlabel="time (s)", ylabel="confidence", xlim=(0, max(1, len(timeline))))
+
+    return _drawn(draw, (8, 4))
+
+
+def matrix_picture(similarity: Float[np.ndarray, "T T"], title: str) -> Picture:
+    """The similarity of every moment of speech with every moment of lips."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        image = axes.imshow(similarity, cmap="magma", origin="lower", interpolation="nearest")
+        axes.set(xlabel="lips (frame)", ylabel="speech (frame)", title=title)
+        figure.colorbar(image, label="cosine")
+
+    return _drawn(draw, (5.5, 4.5))
+
+
+def _drawn(draw: Callable[[Any], None], inches: tuple[float, float]) -> Picture:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError(
+            "pictures of measurements need matplotlib: pip install 'se4lip[prepare]'"
+        ) from error
+    figure = Figure(figsize=inches, dpi=110, layout="constrained")
+    draw(figure)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

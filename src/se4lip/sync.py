@@ -1,0 +1,142 @@
+"""The verb ``sync``: how far sound and lips of a video are apart, or why that cannot be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from se4lip.artifacts.encoder import load_encoder
+from se4lip.encoder.model import SE4Lip
+from se4lip.encoder.streaming import encode_offline
+from se4lip.face.contour import lip_contour
+from se4lip.face.lips import crop_lips, image_from_lips_transforms
+from se4lip.face.tracker import Tracker
+from se4lip.metrics.sync import SyncConfig, SyncReading, measure_offset, sync_timeline
+from se4lip.prepare import mediapipe_tracker
+from se4lip.types import SAMPLE_RATE_HZ, FaceTrack
+from se4lip.watch import Watched, watch
+
+Verdict = Literal["in-sync", "out-of-sync", "cannot-tell"]
+
+_PIECE_FRAMES = 500  # lip crops held in memory at once
+
+
+@dataclass(frozen=True)
+class SyncVerdictConfig:
+    """When a reading is believed, and what is still in sync."""
+
+    in_sync_frames: int = 1  # lips are drawn on a grid of 40 ms: one frame is rounding
+    least_lead: float = 3.0  # standard errors by which the best offset must beat its rivals
+    least_face: float = 0.5  # share of the frames in which the face must be seen
+
+
+@dataclass(frozen=True, eq=False)
+class SyncReport:
+    """Positive offsets: the sound comes later than the picture."""
+
+    verdict: Verdict
+    reason: str  # why it cannot be told; empty otherwise
+    reading: SyncReading | None
+    timeline: list[SyncReading | None]  # one for every second
+    speech_seconds: float
+
+    def to_json(self) -> dict[str, object]:
+        reading = self.reading
+        known = reading if self.verdict != "cannot-tell" else None
+        return {
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "offset_frames": known.offset_frames if known else None,
+            "offset_ms": round(known.offset_ms, 1) if known else None,
+            "confidence": round(reading.confidence, 4) if reading else None,
+            "lead": round(reading.lead, 2) if reading else None,
+            "speech_seconds": round(self.speech_seconds, 2),
+            "timeline": [
+                None
+                if second is None
+                else {
+                    "offset_frames": second.offset_frames,
+                    "confidence": round(second.confidence, 4),
+                }
+                for second in self.timeline
+            ],
+        }
+
+
+def sync(
+    video: Path | str,
+    tracker: Tracker | None = None,
+    encoder: Path | None = None,
+    config: SyncVerdictConfig | None = None,
+) -> SyncReport:
+    """Measure the offset between sound and lips of ``video``.
+
+    Raises:
+        InputError: the file cannot be read, or the landmark model is not to be had.
+    """
+    watched = watch(Path(video), tracker or mediapipe_tracker())
+    return judge_sync(load_encoder(encoder), watched, config or SyncVerdictConfig())
+
+
+def judge_sync(model: SE4Lip, video: Watched, config: SyncVerdictConfig) -> SyncReport:
+    """The verdict on a video whose face has been followed."""
+
+    def cannot_tell(reason: str, speech_seconds: float = 0.0) -> SyncReport:
+        return SyncReport("cannot-tell", reason, None, [], speech_seconds)
+
+    if video.track is None or video.seen.mean() < config.least_face:
+        seen = f"{video.seen.mean():.0%} of the frames" if len(video) else "no frame"
+        return cannot_tell(f"no face: one is seen in {seen}")
+    if video.samples is None:
+        return cannot_tell("no sound: the file has no audio stream")
+    speaking = torch.from_numpy(video.speaking() & video.seen)
+    seconds = int(speaking.sum()) / 25
+    speech, lips = embed_video(model, video, video.track)
+    offsets = SyncConfig()
+    reading = measure_offset(speech, lips, speaking, offsets)
+    if reading is None:
+        return cannot_tell(f"no speech: {seconds:.1f} s of it in sight of a face", seconds)
+    timeline = sync_timeline(speech, lips, speaking, offsets)
+    verdict: Verdict = "out-of-sync"
+    reason = ""
+    if reading.lead < config.least_lead:
+        verdict = "cannot-tell"
+        reason = f"no offset stands out: the best leads by {reading.lead:.1f} standard errors"
+    elif reading.at_edge:
+        verdict = "cannot-tell"
+        reason = f"the offset is {offsets.max_shift} frames or more, beyond what is searched"
+    elif abs(reading.offset_frames) <= config.in_sync_frames:
+        verdict = "in-sync"
+    return SyncReport(verdict, reason, reading, timeline, seconds)
+
+
+def embed_video(
+    model: SE4Lip, video: Watched, track: FaceTrack
+) -> tuple[Float[Tensor, "T D"], Float[Tensor, "T D"]]:
+    """Speech and lip embeddings of every frame, centred as ``SE4Lip.embed_clip`` does.
+
+    Lip crops are made and embedded in pieces, so that an hour of video fits in memory.
+    """
+    frames, window = len(video), model.config.lip_window.frames
+    heard = encode_offline(model.speech, video.sound(), SAMPLE_RATE_HZ)[model.centre_frames :]
+    speech = torch.zeros(frames, model.config.speech.embedding)
+    speech[: len(heard)] = torch.from_numpy(heard[:frames])
+    transforms, contour = image_from_lips_transforms(track), torch.from_numpy(lip_contour(track))
+    pictures, lips = video.pictures(), [torch.zeros(window // 2, speech.shape[1])]
+    crops = np.zeros((0, 0, 0, 3), np.uint8)
+    for start in range(0, frames, _PIECE_FRAMES):
+        piece = transforms[start : start + _PIECE_FRAMES]
+        fresh = crop_lips((next(pictures) for _ in piece), piece)
+        # The last pictures of one piece begin the windows of the next.
+        crops = np.concatenate((crops[1 - window :], fresh)) if start else fresh
+        until = start + len(piece)
+        embedded = model.embed_lips(torch.from_numpy(crops), contour[until - len(crops) : until])
+        lips.append(embedded)
+    lips.append(torch.zeros(frames - sum(map(len, lips)), speech.shape[1]))
+    return speech, torch.cat(lips)

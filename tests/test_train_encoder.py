@@ -1,0 +1,257 @@
+"""Training end to end on faces and voices that the test makes up."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from se4lip.audio.augment import (
+    SpeechAugmentConfig,
+    augment_speech,
+    change_voice,
+    draw_speech,
+    reverberate,
+)
+from se4lip.encoder.lips import LipEncoderConfig
+from se4lip.encoder.model import SE4Lip, SE4LipConfig
+from se4lip.encoder.speech import SpeechEncoderConfig
+from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictures, draw_lips
+from se4lip.face.contour import mirrored_columns
+from se4lip.train.corpus import Corpus, columns_at, cut_lips, cut_speech, draw_stretches
+from se4lip.train.encoder import EncoderRecipe, EncoderTask, set_spectrum_statistics
+from se4lip.train.loop import LoopConfig, train
+
+SMALL = SE4LipConfig(
+    speech=SpeechEncoderConfig(projection=32, hidden=32, embedding=16),
+    lips=LipEncoderConfig(channels=(8, 8, 16, 16), contour_hidden=32, embedding=16),
+)
+
+
+def talking_corpus(clips=6, frames=50):
+    """A mouth that opens with the loudness of a noise: sync that can be learned."""
+    random = np.random.default_rng(0)
+    opening = random.random((clips * frames, 1)).astype(np.float32)
+    noise = random.standard_normal((clips * frames, 640)).astype(np.float32)
+    samples = (noise * (0.01 + 0.2 * opening) * 32767).clip(-32767, 32767).astype(np.int16)
+    lips = np.full((clips * frames, 96, 96, 3), 200, np.uint8)
+    rows = np.abs(np.arange(96) - 48)[None, :] < 30 * opening
+    lips[rows] = 30
+    contour = np.zeros((clips * frames, 147), np.float32)
+    contour[:, 1:120:3] = opening - opening.mean()
+    return Corpus(
+        lips=torch.from_numpy(lips),
+        contour=torch.from_numpy(contour),
+        samples=torch.from_numpy(samples.ravel()),
+        silent=torch.zeros(clips * frames, dtype=torch.bool),
+        first=torch.arange(clips) * frames,
+        frames=torch.full((clips,), frames),
+    )
+
+
+def recipe(steps=30, **changes):
+    plain = SpeechAugmentConfig(noise=0.5, reverberation=0.5)
+    loop = LoopConfig(steps=steps, warmup_steps=5, log_every=10, learning_rate=3e-3)
+    return replace(
+        EncoderRecipe(
+            SMALL, plain, loop=loop, clips_per_step=4, windows_per_clip=12, context_s=0.2
+        ),
+        **changes,
+    )
+
+
+def task_of(recipe):
+    torch.manual_seed(0)
+    corpus = talking_corpus()
+    module = SE4Lip(recipe.model)
+    set_spectrum_statistics(module, corpus)
+    return EncoderTask(module, recipe, corpus, {})
+
+
+def test_sync_that_is_there_is_learned(tmp_path):
+    the_recipe = recipe(steps=80)
+    task = task_of(the_recipe)
+    lines = []
+    train(task, the_recipe.loop, tmp_path, {}, report=lines.append)
+    losses = [float(line.split("contrast ")[1].split()[0]) for line in lines if "contrast" in line]
+    assert losses[-1] < 0.75 * losses[0]
+
+
+_TWO = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_train_encoder import recipe, task_of, train
+from se4lip.train.devices import processes
+import torch
+with processes(torch.device("cpu")):
+    the_recipe = recipe(steps=6)
+    task = task_of(the_recipe)
+    task.module.eval()  # dropout draws per process
+    plain = task.loss
+    losses = []
+    def loss(step):
+        value, figures = plain(step)
+        losses.append(figures.get("contrast", 0.0))
+        return value, figures
+    task.recipe = the_recipe
+    object.__setattr__(the_recipe.loop, "log_every", 1)
+    task.loss = loss
+    train(task, the_recipe.loop, Path(sys.argv[1]), {{}}, report=lambda _: None)
+    if task.rank == 0:
+        print("LOSSES", *losses)
+"""
+
+
+def _losses(processes, folder):
+    code = folder / "train.py"
+    folder.mkdir()
+    code.write_text(_TWO.format(tests=str(Path(__file__).parent)))
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [sys.executable, *launch, str(code), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    line = next(line for line in done.stdout.splitlines() if line.startswith("LOSSES"))
+    return np.array([float(value) for value in line.split()[1:]])
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_loss_curve_of_one_with_the_double_batch(tmp_path):
+    """To 1e-3: both see the same batch; sums are only rounded in another order."""
+    one, two = _losses(1, tmp_path / "one"), _losses(2, tmp_path / "two")
+    assert len(one) == 6
+    np.testing.assert_allclose(one, two, rtol=1e-3)
+
+
+# --- cutting --------------------------------------------------------------------------------------
+
+
+def test_sound_and_pictures_of_a_stretch_are_of_the_same_moment():
+    """Frame 20 flashes and clicks; wherever a stretch begins and however fast it runs, both meet."""
+    corpus = talking_corpus(clips=1, frames=60)
+    lips, samples = torch.zeros_like(corpus.lips), torch.zeros_like(corpus.samples)
+    lips[20] = 255
+    samples[20 * 640 : 21 * 640] = 20_000
+    corpus = replace(corpus, lips=lips, samples=samples)
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        at = draw_stretches(corpus.frames, 1, 45, (0.8, 1.25), generator)
+        pictures = cut_lips(corpus, at, 45)[0].mean(dim=(0, 2, 3, 4))
+        sound, where = cut_speech(corpus, at, 0, 180, 1.25)
+        loud = sound.unfold(1, 160, 160).square().mean(-1)[..., None]
+        power = columns_at(loud, where)[0, :, 0]
+        weights = pictures / pictures.sum()
+        flash = (weights * torch.arange(45)).sum() + 0.5  # middle of the frame
+        weights = power / power.sum()
+        click = ((weights * torch.arange(180)).sum() + 0.5) / 4
+        assert abs(flash - click) < 0.3  # frames
+
+
+@given(st.integers(0, 100))
+def test_every_stretch_lies_inside_its_clip(seed):
+    frames = torch.tensor([30, 75, 50])
+    generator = torch.Generator().manual_seed(seed)
+    at = draw_stretches(frames, 64, 30, (0.9, 1.1), generator)
+    last = at.start + (30 - 1) * at.speed
+    fits = frames[at.clip] - 1 >= (30 - 1) * at.speed
+    assert ((last <= frames[at.clip] - 1 + 1e-4) | ~fits).all()
+    assert (at.start >= 0).all()
+
+
+# --- other voices and faces -----------------------------------------------------------------------
+
+
+def speechlike(batch=3, columns=40):
+    generator = torch.Generator().manual_seed(0)
+    harmonics = torch.zeros(257)
+    harmonics[8::8] = 1.0
+    envelope = torch.exp(-((torch.arange(257) - 60) ** 2) / 2000)
+    return (harmonics * envelope + 1e-4) * torch.rand(batch, columns, 1, generator=generator)
+
+
+def test_a_voice_that_is_not_changed_stays_the_same():
+    power = speechlike()
+    torch.testing.assert_close(
+        change_voice(power, torch.ones(3), torch.ones(3)), power, rtol=1e-3, atol=1e-9
+    )
+
+
+def test_pitch_moves_the_harmonics_and_formants_the_envelope():
+    power = speechlike()
+    higher = change_voice(power, torch.ones(3), torch.full((3,), 1.5)).log()[0, 0]
+    assert higher[12 * 4] > higher[8 * 4 + 2] + 2  # harmonics every 12 bins instead of every 8
+    larger = change_voice(power, torch.full((3,), 1.3), torch.ones(3))[0, 0]
+    centre = lambda p: (p * torch.arange(257)).sum() / p.sum()  # noqa: E731
+    assert centre(larger) > centre(power[0, 0]) + 10
+
+
+def test_reverberation_never_precedes_the_sound():
+    power = torch.zeros(1, 30, 4)
+    power[:, 10] = 1
+    wet = reverberate(power, torch.tensor([0.4]), torch.tensor([0.5]))
+    assert (wet[:, :10] == 0).all()
+    assert (wet[0, 11:, 0].diff() < 0).all()
+    torch.testing.assert_close(reverberate(power, torch.zeros(1), torch.tensor([0.5])), power)
+
+
+def test_noise_comes_at_the_level_that_was_drawn():
+    power = speechlike(batch=4, columns=100)
+    quiet = dict.fromkeys(("voice", "band_limit", "reverberation", "babble"), 0.0)
+    config = SpeechAugmentConfig(
+        **quiet, equalizer_db=0, tilt_db=0, noise=1.0, noise_snr_db=(10.0, 10.0), gain_db=(0.0, 0.0)
+    )
+    draws = draw_speech(4, 257, config, torch.Generator().manual_seed(3))
+    louder = augment_speech(power, power, draws)
+    # Unchanged by the voice step's own rounding: the level alone is compared.
+    ratio = louder.mean(dim=(1, 2)) / power.mean(dim=(1, 2))
+    torch.testing.assert_close(ratio, torch.full((4,), 1.1), rtol=2e-2, atol=0)
+
+
+def test_augmentation_draws_depend_on_the_seed_alone_and_slice_like_the_batch():
+    config = SpeechAugmentConfig()
+    first = draw_speech(6, 257, config, torch.Generator().manual_seed(5))
+    again = draw_speech(6, 257, config, torch.Generator().manual_seed(5))
+    power = speechlike(batch=6)
+    whole = augment_speech(power, power.flip(0), first)
+    part = augment_speech(power[2:4], power.flip(0)[2:4], again[2:4])
+    torch.testing.assert_close(whole[2:4], part)
+    assert torch.isfinite(whole).all()
+
+
+def test_mirroring_a_contour_twice_changes_nothing_and_once_swaps_the_corners():
+    order, sign = mirrored_columns()
+    contour = torch.randn(5, 147)
+    order, sign = torch.from_numpy(order), torch.from_numpy(sign)
+    once = contour[:, order] * sign
+    torch.testing.assert_close(once[:, order] * sign, contour)
+    torch.testing.assert_close(once[:, 1], contour[:, 3 * 10 + 1])  # height of the two corners
+    torch.testing.assert_close(once[:, 0], -contour[:, 3 * 10])
+
+
+def test_lip_augmentation_off_is_a_resized_grey_picture():
+    zeros = dict.fromkeys(LipAugmentConfig.__dataclass_fields__, 0.0)
+    generator = torch.Generator().manual_seed(0)
+    draws = draw_lips(2, 3, 147, LipAugmentConfig(**zeros), generator)
+    draws = replace(draws, affine=torch.eye(2, 3).expand(2, 2, 3), mirror=torch.zeros(2).bool())
+    lips = torch.full((2, 3, 96, 96, 3), 100.0)
+    torch.testing.assert_close(
+        augment_pictures(lips, 48, draws), torch.full((2, 3, 48, 48), 100 / 255), rtol=0, atol=2e-3
+    )
+    contour = torch.randn(2, 3, 147)
+    torch.testing.assert_close(augment_contour(contour, draws), contour)
+
+
+def test_every_clip_keeps_one_branch():
+    config = LipAugmentConfig(drop_picture=0.9, drop_contour=0.9)
+    draws = draw_lips(200, 2, 147, config, torch.Generator().manual_seed(0))
+    assert (draws.keep_picture | draws.keep_contour).all()
+    assert not draws.keep_contour.all()

@@ -1,0 +1,131 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from se4lip.io.weights import load_weights
+from se4lip.train.loop import CHECKPOINT, LoopConfig, duration, schedule, train
+from se4lip.types import InputError
+
+
+class Fit:
+    """A line through noisy points: a task small enough to be killed many times."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.module = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def loss(self, step):
+        inputs = torch.randn(16, 3)
+        return (self.module(inputs)[:, 0] - inputs.sum(1)).square().mean(), {}
+
+    def validate(self, module):
+        return {"weight": module[0].weight[0, 0].item()}
+
+
+CONFIG = LoopConfig(steps=60, warmup_steps=5, log_every=20, validate_every=30, learning_rate=1e-2)
+
+
+def run(folder, config=CONFIG, task=None, identity=None):
+    return train(task or Fit(), config, folder, identity or {"of": "test"}, report=lambda _: None)
+
+
+def test_a_run_learns(tmp_path):
+    module = run(tmp_path)
+    inputs = torch.randn(200, 3)
+    module.eval()
+    assert (module(inputs)[:, 0] - inputs.sum(1)).square().mean() < 1.5 < 3.0
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stopped_at", [1, 30, 59])
+def test_a_run_that_was_stopped_ends_on_the_same_bits(tmp_path, stopped_at):
+    whole = run(tmp_path / "whole")
+
+    class Stopping(Fit):
+        def loss(self, step):
+            if step == stopped_at:
+                raise Interrupted
+            return super().loss(step)
+
+    every_step = LoopConfig(**(vars(CONFIG) | {"checkpoint_every_s": 0.0}))
+    plain = run(tmp_path / "plain", every_step)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "stopped", every_step, Stopping())
+    resumed = run(tmp_path / "stopped", every_step)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, plain.state_dict()[name])
+        assert torch.equal(value, resumed.state_dict()[name])
+
+
+_KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_train_loop import CONFIG, Fit, LoopConfig, train
+class Slow(Fit):
+    def loss(self, step):
+        time.sleep(0.05)
+        return super().loss(step)
+config = LoopConfig(**(vars(CONFIG) | dict(checkpoint_every_s=0.0)))
+train(Slow(), config, Path(sys.argv[1]), dict(of="test"), report=lambda _: None)
+"""
+
+
+def test_kill_minus_nine_leaves_a_checkpoint_to_go_on_from(tmp_path):
+    config = LoopConfig(**(vars(CONFIG) | {"checkpoint_every_s": 0.0}))
+    whole = run(tmp_path / "whole", config)
+    code = _KILLED.format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")])
+    file = tmp_path / "killed" / f"{CHECKPOINT}.safetensors"
+    deadline = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = load_weights(file, kind=CHECKPOINT)[1].metadata["steps_done"]
+    assert 0 < done < config.steps
+    resumed = run(tmp_path / "killed", config)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_a_checkpoint_of_another_run_is_not_overwritten(tmp_path):
+    run(tmp_path)
+    before = (tmp_path / f"{CHECKPOINT}.safetensors").read_bytes()
+    with pytest.raises(InputError, match="is of a run with another of: give the same options"):
+        run(tmp_path, identity={"of": "something else"})
+    assert (tmp_path / f"{CHECKPOINT}.safetensors").read_bytes() == before
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+    class Broken(Fit):
+        def loss(self, step):
+            value, figures = super().loss(step)
+            return value * math.nan, figures
+
+    with pytest.raises(FloatingPointError, match="the loss became nan at step 0"):
+        run(tmp_path, task=Broken())
+
+
+def test_the_rate_rises_straight_and_falls_along_a_cosine():
+    config = LoopConfig(steps=110, warmup_steps=10, final_rate=0.1)
+    assert schedule(4, config) == pytest.approx(0.5)
+    assert schedule(10, config) == pytest.approx(1.0)
+    assert schedule(60, config) == pytest.approx(0.55)
+    assert schedule(109, config) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_durations_are_readable():
+    assert [duration(s) for s in (5, 65, 3605)] == ["0:05", "1:05", "1:00:05"]
