@@ -15,7 +15,7 @@ import pytest
 from faces import DrawnFaceTracker, draw, face_at
 from recordings import onset_s, record, tone, wav
 from se4lip import cli
-from se4lip import prepare as module
+from se4lip.commands import prepare as commands
 from se4lip.io.dataset import open_dataset, read_index
 from se4lip.io.pictures import read_picture
 from se4lip.prepare import PrepareConfig, prepare
@@ -299,7 +299,7 @@ def test_a_killed_run_leaves_no_workers_and_goes_on_where_it_stopped(tmp_path):
 import functools, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from faces import DrawnFaceTracker
-from se4lip import prepare as module
+from se4lip.commands import prepare as commands
 module._SAVE_EVERY_S = 0.0
 if __name__ == "__main__":
     module.prepare([{str(tmp_path / "v")!r}], {str(tmp_path / "set")!r}, workers=2,
@@ -392,7 +392,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.fixture
 def drawn(monkeypatch):
-    monkeypatch.setattr(module, "mediapipe_tracker", lambda model: DrawnFaceTracker())
+    monkeypatch.setattr(commands, "mediapipe_tracker", lambda model: DrawnFaceTracker())
 
 
 def test_the_command_reports_and_skips(drawn, tmp_path, capsys):

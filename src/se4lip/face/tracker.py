@@ -70,8 +70,7 @@ class MediaPipeTracker:
         )
         with _quiet():
             self._landmarker = vision.FaceLandmarker.create_from_options(options)
-            # Left to the garbage collector, it fails noisily when the interpreter ends.
-            weakref.finalize(self, self._landmarker.close)
+            weakref.finalize(self, _close, self._landmarker)
             # The first picture makes it speak once more.
             self.track(np.zeros((64, 64, 3), np.uint8))
 
@@ -102,6 +101,15 @@ class MediaPipeTracker:
                 strict=True,
             )
         ]
+
+
+def _close(landmarker: Any) -> None:
+    try:
+        landmarker.close()
+    except RuntimeError:
+        # The interpreter ends and its threads are gone. Without this MediaPipe's `__del__` would
+        # try again, noisily; the end of the process frees everything.
+        landmarker._handle = None
 
 
 @contextlib.contextmanager
