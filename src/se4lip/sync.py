@@ -32,7 +32,7 @@ class SyncVerdictConfig:
     """When a reading is believed, and what is still in sync."""
 
     in_sync_frames: int = 1  # lips are drawn on a grid of 40 ms: one frame is rounding
-    least_lead: float = 3.0  # standard errors by which the best offset must beat its rivals
+    least_lead: float = 2.0  # standard errors by which the best offset must beat its rivals
     least_face: float = 0.5  # share of the frames in which the face must be seen
 
 

@@ -18,7 +18,7 @@ from se4lip.types import SAMPLES_PER_FRAME
 @dataclass(frozen=True)
 class VoiceActivityConfig:
     silence_db: float = -60.0  # RMS of a frame below this is never speech (full scale = 0 dB)
-    below_loud_db: float = 30.0  # speech lies at most this far under the loudest frames
+    below_loud_db: float = 18.0  # speech lies at most this far under the loudest frames
     above_quiet_db: float = 9.0  # ... and at least this far over the quietest
     steady_db: float = 6.0  # a level that varies less than this is hum or hiss, not speech
     hangover_frames: int = 3  # gaps up to this long inside speech count as speech
