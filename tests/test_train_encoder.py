@@ -132,11 +132,11 @@ def test_two_processes_give_the_loss_curve_of_one_with_the_double_batch(tmp_path
     np.testing.assert_allclose(one, two, rtol=1e-3)
 
 
-# --- cutting --------------------------------------------------------------------------------------
+# --- cutting ---
 
 
 def test_sound_and_pictures_of_a_stretch_are_of_the_same_moment():
-    """Frame 20 flashes and clicks; wherever a stretch begins and however fast it runs, both meet."""
+    """Frame 20 flashes and clicks: wherever a stretch begins, however fast it runs, both meet."""
     corpus = talking_corpus(clips=1, frames=60)
     lips, samples = torch.zeros_like(corpus.lips), torch.zeros_like(corpus.samples)
     lips[20] = 255
@@ -167,15 +167,21 @@ def test_every_stretch_lies_inside_its_clip(seed):
     assert (at.start >= 0).all()
 
 
-# --- other voices and faces -----------------------------------------------------------------------
+# --- other voices and faces ---
 
 
 def speechlike(batch=3, columns=40):
+    """Harmonics every 8 bins under one formant at bin 60: ripple and envelope add in the log."""
     generator = torch.Generator().manual_seed(0)
-    harmonics = torch.zeros(257)
-    harmonics[8::8] = 1.0
-    envelope = torch.exp(-((torch.arange(257) - 60) ** 2) / 2000)
-    return (harmonics * envelope + 1e-4) * torch.rand(batch, columns, 1, generator=generator)
+    bins = torch.arange(257)
+    envelope = 4 * torch.exp(-((bins - 60) ** 2) / 3000)
+    power = torch.exp(envelope + 1.5 * torch.cos(2 * torch.pi * bins / 8) - 10)
+    return power * (0.5 + torch.rand(batch, columns, 1, generator=generator))
+
+
+def envelope_top(power):
+    """Where the spectrum, averaged over a harmonic, is highest."""
+    return power.log().unfold(-1, 24, 1).mean(-1).argmax().item() + 11.5
 
 
 def test_a_voice_that_is_not_changed_stays_the_same():
@@ -187,11 +193,13 @@ def test_a_voice_that_is_not_changed_stays_the_same():
 
 def test_pitch_moves_the_harmonics_and_formants_the_envelope():
     power = speechlike()
-    higher = change_voice(power, torch.ones(3), torch.full((3,), 1.5)).log()[0, 0]
-    assert higher[12 * 4] > higher[8 * 4 + 2] + 2  # harmonics every 12 bins instead of every 8
-    larger = change_voice(power, torch.full((3,), 1.3), torch.ones(3))[0, 0]
-    centre = lambda p: (p * torch.arange(257)).sum() / p.sum()  # noqa: E731
-    assert centre(larger) > centre(power[0, 0]) + 10
+    assert abs(envelope_top(power[0, 0]) - 60) < 2
+    higher = change_voice(power, torch.ones(3), torch.full((3,), 1.5))[0, 0]
+    assert abs(envelope_top(higher) - 60) < 2
+    assert higher[60] > 3 * higher[66]  # a harmonic every 12 bins: one at 60, none at 66
+    shorter = change_voice(power, torch.full((3,), 1.3), torch.ones(3))[0, 0]
+    assert abs(envelope_top(shorter) - 78) < 3
+    assert shorter[80] > 3 * shorter[84]  # the harmonics stay where they were
 
 
 def test_reverberation_never_precedes_the_sound():
