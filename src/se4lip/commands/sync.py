@@ -1,5 +1,6 @@
 """``se4lip sync``"""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from se4lip.io.pictures import save_picture
 from se4lip.plots import sync_picture
 from se4lip.prepare import mediapipe_tracker
 from se4lip.sync import sync as measure
+from se4lip.sync_dataset import dataset_offsets, store_offsets
 
 EXIT_CODES = {"in-sync": 0, "out-of-sync": 1, "cannot-tell": 3}
 
@@ -20,20 +22,24 @@ def sync(arguments: list[str]) -> int | None:
         picture: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
         encoder: Path | None = None,
         face_landmarker: Path | None = None,
+        store: bool = False,
         json: bool = False,
     ) -> int:
-        """How far sound and lips of a video are apart.
+        """How far sound and lips of a video, or of a whole prepared data set, are apart.
 
         Exit code: 0 in sync (within one frame), 1 out of sync, 3 it cannot be told, 2 wrong input.
         Positive offsets mean that the sound comes later than the picture.
 
         Args:
-            video: The video to judge.
+            video: The video to judge, or the folder of a prepared data set.
             picture: Write the offset of every second to this PNG.
             encoder: Weights to judge with, the shipped ones by default.
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
+            store: Data sets: store what is sure, to be applied whenever a clip is loaded.
             json: Print the report as JSON on standard output.
         """
+        if video.is_dir():
+            return _sync_dataset(video, encoder, store, json)
         report = measure(video, mediapipe_tracker(face_landmarker), encoder)
         if picture is not None:
             title = f"{video.name}: {report.verdict}"
@@ -54,3 +60,24 @@ def sync(arguments: list[str]) -> int | None:
         return EXIT_CODES[report.verdict]
 
     return run(command, "sync", arguments)
+
+
+def _sync_dataset(path: Path, encoder: Path | None, store: bool, json: bool) -> int:
+    found = dataset_offsets(path, encoder)
+    stored = store_offsets(path, found) if store else []
+    if json:
+        rows = [
+            {"source": one.source, "offset_frames": round(one.frames, 3), "sure": one.sure}
+            | {"speech_seconds": one.speech_seconds, **asdict(one.reading)}
+            for one in found
+        ]
+        print_json({"dataset": path, "offsets": rows, "stored": len(stored)})
+    else:
+        for one in found:
+            print(
+                f"{one.source or path}: sound {one.frames:+.2f} frames ({one.frames * 40:+.0f} ms) "
+                f"late, lead {one.reading.lead:.1f} over {one.speech_seconds:.0f} s of speech"
+                f"{'' if one.sure else ': not sure'}{', stored' if one in stored else ''}"
+            )
+    whole = found[0]
+    return EXIT_CODES["in-sync" if abs(whole.reading.offset_frames) <= 1 else "out-of-sync"]

@@ -181,7 +181,7 @@ def measure_offset(
     and after it. ``offset_ms`` is read between the frames, off a parabola through the peak.
     """
     _check(speech_emb, lip_emb, speech_mask)
-    return _read(_by_sound(speech_emb, lip_emb, config), speech_mask, config)
+    return read_similarity(similarity_by_sound(speech_emb, lip_emb, config), speech_mask, config)
 
 
 def sync_timeline(
@@ -193,15 +193,15 @@ def sync_timeline(
 ) -> list[SyncReading | None]:
     """One reading for every ``seconds`` of sound; None where nobody speaks long enough."""
     _check(speech_emb, lip_emb, speech_mask)
-    similarity = _by_sound(speech_emb, lip_emb, config)
+    similarity = similarity_by_sound(speech_emb, lip_emb, config)
     step = seconds * FRAME_RATE_HZ
     return [
-        _read(similarity[start : start + step], speech_mask[start : start + step], config)
+        read_similarity(similarity[start : start + step], speech_mask[start : start + step], config)
         for start in range(0, len(similarity), step)
     ]
 
 
-def _by_sound(
+def similarity_by_sound(
     speech_emb: Float[Tensor, "T D"], lip_emb: Float[Tensor, "T D"], config: SyncConfig
 ) -> Float[Tensor, "T K"]:
     """``shifted_similarity`` by rows of sound, so that one mask fits every offset."""
@@ -209,9 +209,10 @@ def _by_sound(
     return swapped.flip(1)
 
 
-def _read(
+def read_similarity(
     similarity: Float[Tensor, "T K"], mask: Bool[Tensor, " T"], config: SyncConfig
 ) -> SyncReading | None:
+    """What rows of ``similarity_by_sound``, of one clip or of many end to end, say together."""
     similarity = similarity[mask.to(similarity.device)].double().cpu()
     counts = (~similarity.isnan()).sum(0)
     tried = (counts >= config.least_windows).nonzero()[:, 0]
