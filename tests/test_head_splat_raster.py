@@ -108,6 +108,15 @@ def test_full_opacity_is_held_below_one_and_stops_there(backend: Any) -> None:
     torch.testing.assert_close(alpha[8, 8], torch.tensor(0.999))
 
 
+def test_where_opacity_is_held_it_has_no_gradient(backend: Any) -> None:
+    for opacity, slope in ((1.0, 0.0), (0.99, 1.0)):
+        scene = one_gaussian(opacity=opacity)
+        scene.opacities.requires_grad_()
+        rasterize(scene, square_camera(), backend=backend)[1][8, 8].backward()
+        assert scene.opacities.grad is not None
+        torch.testing.assert_close(scene.opacities.grad, torch.tensor([slope]))
+
+
 def test_a_pixel_that_has_stopped_takes_nothing_more_however_faint(backend: Any) -> None:
     opacities = (0.95, 0.95, 0.95, 0.95, 0.01)
     layers = [

@@ -1,9 +1,10 @@
 """The CPU back end: forward and hand-written backward in numba, float32.
 
-Compiling takes 5 s or more once per machine and is cached (beside the sources in ``__pycache__``, or
-where ``NUMBA_CACHE_DIR`` says); `warm_up` gets it, or loading from the cache (0.7 s), over with before a clock
-runs. It draws with `torch.get_num_threads` threads; any number of Python threads may draw at once,
-and forked children too. Pictures and gradients are the same to the bit for any number of threads.
+Compiling takes 5 s or more once per machine and is cached (beside the sources in ``__pycache__``,
+or where ``NUMBA_CACHE_DIR`` says); loading from the cache takes 0.7 s. `warm_up` gets either over
+with before a clock runs. It draws with `torch.get_num_threads` threads; any number of Python
+threads may draw at once, and forked children too. Pictures and gradients are the same to the bit
+for any number of threads.
 """
 
 from __future__ import annotations
