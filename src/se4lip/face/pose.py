@@ -47,15 +47,26 @@ class PoseConfig:
     outlier_px: float = 3.0  # Huber's threshold, in standard deviations of a landmark
     depth_trust: float = 0.1  # weight of the tracker's own depth against what the frames show
     smooth_frames: float = 1.5  # standard deviation of the smoothing over time; 0 is none
+    # The same for the distance to the camera. Landmarks mistake a nod for a step towards the camera,
+    # and heads step far more slowly than they nod.
+    depth_smooth_frames: float = 12.0
+
+
+@dataclass(frozen=True)
+class Skull:
+    """What is rigid about a person: the mean face, and how far each landmark strays from it."""
+
+    camera: Camera
+    shape_cm: Float[np.ndarray, "478 3"]
+    sigma_px: Float[np.ndarray, " 478"]
 
 
 @dataclass(frozen=True)
 class HeadFit:
-    """``shape_cm`` is the mean face, ``poses`` the ``camera_from_head`` of every clip's frames,
-    ``reprojection_px`` the root mean square distance of rigid landmarks before smoothing."""
+    """``poses`` are the ``camera_from_head`` of every clip's frames, ``reprojection_px`` the root
+    mean square distance of rigid landmarks before smoothing."""
 
-    camera: Camera
-    shape_cm: Float[np.ndarray, "478 3"]
+    skull: Skull
     poses: list[Poses]
     reprojection_px: float
 
@@ -73,16 +84,17 @@ def fit_head(
     landmarks = _checked(clips_px)
     camera = plausible_camera(width_px, height_px, config)
     some = np.unique(np.linspace(0, len(landmarks) - 1, config.shape_frames).round().astype(int))
-    shape, sigma_px = _fit_shape(landmarks[some], camera, config)
-    poses = _fit_poses(landmarks, shape, sigma_px, camera, config)
-    error_px = _residuals(poses, shape, landmarks, camera)[:, list(RIGID)]
-    ends = np.cumsum([len(clip) for clip in clips_px])[:-1]
-    return HeadFit(
-        camera=camera,
-        shape_cm=shape,
-        poses=[smooth_poses(clip, config.smooth_frames) for clip in np.split(poses, ends)],
-        reprojection_px=float(np.sqrt((error_px**2).sum(-1).mean())),
-    )
+    skull = Skull(camera, *_fit_shape(landmarks[some], camera, config))
+    poses, error_px = _followed(clips_px, skull, config)
+    return HeadFit(skull, poses, error_px)
+
+
+def follow_head(
+    clips_px: Sequence[Points], skull: Skull, config: PoseConfig | None = None
+) -> list[Poses]:
+    """Poses of a known head in further clips from the same camera."""
+    _checked(clips_px)
+    return _followed(clips_px, skull, config or PoseConfig())[0]
 
 
 def plausible_camera(width_px: int, height_px: int, config: PoseConfig | None = None) -> Camera:
@@ -117,13 +129,13 @@ def smooth(track: Float[np.ndarray, "T K"], sigma_frames: float) -> Float[np.nda
     return sum(w * extended[i : i + len(track)] for i, w in enumerate(window))  # type: ignore
 
 
-def head_points(landmarks_px: Points, poses: Poses, shape_cm: np.ndarray, camera: Camera) -> Points:
+def head_points(landmarks_px: Points, poses: Poses, skull: Skull) -> Points:
     """Landmarks in head coordinates, centimetres: what is left when the head is held still.
 
     The picture gives the ray of each landmark, the tracker's depth (set right by the rigid
     points' mean) where on it.
     """
-    moved = apply(poses, shape_cm)
+    moved, camera = apply(poses, skull.shape_cm), skull.camera
     rigid = list(RIGID)
     cm_per_px = moved[:, rigid, 2].mean(1) / camera.focal_px
     depth_px = landmarks_px[..., 2] - landmarks_px[:, rigid, 2].mean(1, keepdims=True)
@@ -167,24 +179,31 @@ def _fit_shape(
     sigma_px = np.ones(LANDMARKS)
     poses = _first_poses(landmarks, shape, camera)
     for _ in range(config.rounds):
-        poses = _refine_poses(poses, landmarks, shape, sigma_px, camera, config)
+        poses = _refine_poses(poses, landmarks, Skull(camera, shape, sigma_px), config)
         shape = _refine_shape(poses, landmarks, shape, depth_guess, camera, config)
         errors = _residuals(poses, shape, landmarks, camera)
         sigma_px = np.maximum(np.sqrt((errors**2).sum(-1).mean(0) / 2), 0.05)
     return shape, sigma_px
 
 
-def _fit_poses(
-    landmarks: Points, shape: np.ndarray, sigma_px: np.ndarray, camera: Camera, config: PoseConfig
-) -> Poses:
-    found = []
-    for start in range(0, len(landmarks), 2000):  # bounds the memory of the Jacobians
-        block = landmarks[start : start + 2000]
-        poses = _first_poses(block, shape, camera)
-        for _ in range(3):
-            poses = _refine_poses(poses, block, shape, sigma_px, camera, config)
-        found.append(poses)
-    return np.concatenate(found)
+def _followed(
+    clips_px: Sequence[Points], skull: Skull, config: PoseConfig
+) -> tuple[list[Poses], float]:
+    """Smoothed poses of each clip, and the reprojection error before smoothing."""
+    rigid = list(RIGID)
+    found, squares, count = [], 0.0, 0
+    for clip in clips_px:
+        landmarks = np.asarray(clip, np.float64)
+        poses = _first_poses(landmarks, skull.shape_cm, skull.camera)
+        for _ in range(2):
+            poses = _refine_poses(poses, landmarks, skull, config)
+        poses[:, 2, 3:] = smooth(poses[:, 2, 3:], config.depth_smooth_frames)
+        for _ in range(2):
+            poses = _refine_poses(poses, landmarks, skull, config, freedom=5)
+        error_px = _residuals(poses, skull.shape_cm, landmarks, skull.camera)[:, rigid]
+        squares, count = squares + (error_px**2).sum(), count + error_px[..., 0].size
+        found.append(smooth_poses(poses, config.smooth_frames))
+    return found, float(np.sqrt(squares / count))
 
 
 def _first_shape(landmarks: Points) -> np.ndarray:
@@ -258,24 +277,28 @@ def _robust_weights(errors: np.ndarray, sigma_px: np.ndarray, config: PoseConfig
 def _refine_poses(
     poses: Poses,
     landmarks: Points,
-    shape: np.ndarray,
-    sigma_px: np.ndarray,
-    camera: Camera,
+    skull: Skull,
     config: PoseConfig,
+    freedom: int = 6,
 ) -> Poses:
-    """One Gauss-Newton step of every pose by the rigid landmarks, turning about the head's origin."""
+    """One Gauss-Newton step of every pose by the rigid landmarks, turning about the head's origin.
+
+    Five degrees of freedom leave the depth alone.
+    """
     rigid = list(RIGID)
-    turned = np.einsum("tij,kj->tki", poses[:, :, :3], shape[rigid])
+    turned = np.einsum("tij,kj->tki", poses[:, :, :3], skull.shape_cm[rigid])
     points = turned + poses[:, None, :, 3]
-    errors = project_px(camera, points) - landmarks[:, rigid, :2]
-    weights = _robust_weights(errors, sigma_px[rigid], config)
-    by_point = _picture_jacobian(camera, points)
-    jacobian = np.concatenate((by_point @ -_cross(turned), by_point), axis=-1)
-    weighted = jacobian * weights[..., None, None]
-    normal = np.einsum("tkai,tkaj->tij", weighted, jacobian)
-    gradient = np.einsum("tkai,tka->ti", weighted, errors)
-    damping = 1e-6 * np.einsum("tii->ti", normal)[..., None] * np.eye(6)
-    step = -np.linalg.solve(normal + damping, gradient[..., None])[..., 0]
+    errors = project_px(skull.camera, points) - landmarks[:, rigid, :2]
+    weights = _robust_weights(errors, skull.sigma_px[rigid], config)
+    by_point = _picture_jacobian(skull.camera, points)
+    jacobian = np.concatenate((by_point @ -_cross(turned), by_point), axis=-1)[..., :freedom]
+    jacobian = jacobian.reshape(len(poses), -1, freedom)
+    weighted = (jacobian * np.repeat(weights, 2, axis=1)[..., None]).mT
+    normal = weighted @ jacobian
+    gradient = (weighted @ errors.reshape(len(poses), -1, 1))[..., 0]
+    damping = 1e-6 * np.einsum("tii->ti", normal)[..., None] * np.eye(freedom)
+    step = np.zeros((len(poses), 6))
+    step[:, :freedom] = -np.linalg.solve(normal + damping, gradient[..., None])[..., 0]
     turns = _nearest_rotation(poses[:, :, :3] + _cross(step[:, :3]) @ poses[:, :, :3])
     return np.concatenate((turns, (poses[:, :, 3] + step[:, 3:])[..., None]), axis=-1)
 

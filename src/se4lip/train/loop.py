@@ -65,8 +65,11 @@ def train(
     identity: dict[str, Any],
     autocast: torch.dtype | None = None,
     report: Callable[[str], None] | None = None,
+    relative_rate: Callable[[str], float] = lambda name: 1.0,
 ) -> M:
     """Run ``task`` to its last step and return the module with averaged weights.
+
+    ``relative_rate`` is a parameter's share of the learning rate, by its name.
 
     ``folder`` holds the checkpoint and the logs; a run found there is taken up where it was left.
     ``identity`` is whatever must be equal for that (the resolved configuration).
@@ -78,7 +81,9 @@ def train(
     module = task.module
     device = next(module.parameters()).device
     optimizer = torch.optim.AdamW(
-        _decayed_groups(module, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+        _groups(module, config.weight_decay, relative_rate),
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
     )
     average = {name: value.detach().clone() for name, value in module.state_dict().items()}
     identity = json.loads(json.dumps(identity | {"loop": dataclasses.asdict(config)}))
@@ -92,7 +97,7 @@ def train(
         torch.manual_seed(step_seed(config.seed, step))
         rate = config.learning_rate * schedule(step, config)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["relative_rate"]
         with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
             loss, figures = task.loss(step)
         optimizer.zero_grad(set_to_none=True)
@@ -132,13 +137,17 @@ def schedule(step: int, config: LoopConfig) -> float:
     return config.final_rate + (1 - config.final_rate) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def _decayed_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(
+    module: nn.Module, weight_decay: float, relative_rate: Callable[[str], float]
+) -> list[dict[str, Any]]:
     """Weights of two or more axes decay; biases, norms and temperatures do not."""
-    matrices = [p for p in module.parameters() if p.ndim > 1]
-    others = [p for p in module.parameters() if p.ndim <= 1]
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    named = list(module.named_parameters())
+    for name, parameter in sorted(named, key=lambda pair: pair[1].ndim <= 1):
+        groups.setdefault((parameter.ndim > 1, relative_rate(name)), []).append(parameter)
     return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": params, "weight_decay": weight_decay * decays, "relative_rate": rate}
+        for (decays, rate), params in groups.items()
     ]
 
 

@@ -1,0 +1,201 @@
+"""One filmed person: what stays the same in all their frames, and what is read off each one.
+
+What stays: the camera, the square of the picture that is kept, the rigid face, how the mouth moves, what
+the torso looks like, and in which ways hair, clothes and light differ between recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch.nn import functional
+
+from se4lip.face.expression import MouthModel, eye_codes
+from se4lip.face.pose import HeadFit, Poses, Skull, apply, follow_head, head_points, project_px, smooth
+from se4lip.face.torso import TorsoTemplate, follow_torso
+from se4lip.types import Camera, FaceTrack
+
+Pictures = UInt8[np.ndarray, "T H W 3"]
+
+_MOUTH_SMOOTH_FRAMES = 0.6  # landmarks of single pictures tremble by a third of a pixel
+_EYES_SMOOTH_FRAMES = 0.5
+_TORSO_SMOOTH_FRAMES = 1.0
+_LOOK_PX = 32
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The square of the source picture that a head is drawn in, and the size it is drawn at."""
+
+    left_px: int
+    top_px: int
+    side_px: int
+    size_px: int
+
+    def picture(self, source: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h h 3"]:
+        part = source[self.top_px : self.top_px + self.side_px]
+        part = part[:, self.left_px : self.left_px + self.side_px]
+        if self.side_px == self.size_px:
+            return np.ascontiguousarray(part)
+        channels_first = torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)[None]
+        resized = functional.interpolate(
+            channels_first, (self.size_px, self.size_px), mode="bicubic", antialias=True
+        )
+        return resized[0].permute(1, 2, 0).contiguous().numpy()
+
+    def camera(self, source: Camera) -> Camera:
+        """The camera that sees what `picture` keeps."""
+        scale = self.size_px / self.side_px
+        return Camera(
+            focal_px=source.focal_px * scale,
+            cx_px=(source.cx_px - self.left_px) * scale,
+            cy_px=(source.cy_px - self.top_px) * scale,
+            width_px=self.size_px,
+            height_px=self.size_px,
+        )
+
+
+def framed(fit: HeadFit, size_px: int, face_heights: float = 1.9) -> Framing:
+    """The square around the head in all its poses: ``face_heights`` faces high, or wider if the
+    head wanders; the chin and some torso are kept before hair is."""
+    camera = fit.skull.camera
+    face = [project_px(camera, apply(poses, fit.skull.shape_cm)) for poses in fit.poses]
+    low = np.concatenate([points.min(1) for points in face])
+    high = np.concatenate([points.max(1) for points in face])
+    left, top = np.percentile(low, 1, axis=0)
+    right, bottom = np.percentile(high, 99, axis=0)
+    height = np.median(high[:, 1] - low[:, 1])
+    side = max(face_heights * height, 1.3 * (bottom - top), 1.3 * (right - left))
+    side = int(min(side, camera.width_px, camera.height_px))
+    x = (left + right - side) / 2
+    y = (top + bottom) / 2 - 0.5 * side
+    return Framing(
+        left_px=int(np.clip(x, 0, camera.width_px - side)),
+        top_px=int(np.clip(y, 0, camera.height_px - side)),
+        side_px=side,
+        size_px=size_px,
+    )
+
+
+@dataclass(frozen=True)
+class Look:
+    """How hair, clothes and light differ from clip to clip: principal components of a thumbnail
+    that is laid onto the head and leaves out the lower face."""
+
+    mean: Float32[np.ndarray, " P"]
+    axes: Float32[np.ndarray, "L P"]
+
+    @property
+    def width(self) -> int:
+        return len(self.axes)
+
+    def code(self, thumbnail: Float32[np.ndarray, " P"]) -> Float32[np.ndarray, " L"]:
+        return self.axes @ (thumbnail - self.mean)
+
+
+def fit_look(thumbnails: Float32[np.ndarray, "clips P"], width: int) -> Look:
+    """Codes of the training clips have mean 0 and spread 1."""
+    mean = thumbnails.mean(0)
+    _, spreads, axes = np.linalg.svd(thumbnails - mean, full_matrices=False)
+    width = min(width, len(thumbnails) - 1)
+    spreads = np.maximum(spreads[:width] / np.sqrt(len(thumbnails)), 1e-6)
+    return Look(mean, (axes[:width] / spreads[:, None]).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Person:
+    """Reads motion off tracked clips. ``poses`` are always those of `head_poses`."""
+
+    skull: Skull
+    framing: Framing
+    mean_pose: Float[np.ndarray, "3 4"]
+    mouth: MouthModel
+    eyes_mean: Float32[np.ndarray, " E"]
+    torso: TorsoTemplate
+    look: Look
+
+    @property
+    def camera(self) -> Camera:
+        return self.framing.camera(self.skull.camera)
+
+    def head_poses(self, track: FaceTrack) -> Poses:
+        return follow_head([track.landmarks_px], self.skull)[0]
+
+    def mouth_codes(self, track: FaceTrack, poses: Poses) -> Float32[np.ndarray, "T K"]:
+        codes = self.mouth.encode(head_points(track.landmarks_px, poses, self.skull))
+        return smooth(codes, _MOUTH_SMOOTH_FRAMES).astype(np.float32)
+
+    def eyes(self, track: FaceTrack) -> Float32[np.ndarray, "T E"]:
+        codes = eye_codes(track.blendshapes) - self.eyes_mean
+        return smooth(codes, _EYES_SMOOTH_FRAMES).astype(np.float32)
+
+    def torso_poses(self, pictures: Pictures) -> Float[np.ndarray, "T 3 4"]:
+        """``camera_from_torso`` of consecutive framed pictures."""
+        found = smooth(follow_torso(pictures, self.torso), _TORSO_SMOOTH_FRAMES)
+        return torso_in_camera(found, self.torso, self.camera, self.mean_pose)
+
+    def look_code(self, pictures: Pictures, poses: Poses) -> Float32[np.ndarray, " L"]:
+        """One code for a clip, from one or a few of its framed pictures."""
+        return self.look.code(look_thumbnail(pictures, poses, self.camera, self.mean_pose, self.skull))
+
+
+def mean_pose(poses: Sequence[Poses]) -> Float[np.ndarray, "3 4"]:
+    mean = np.concatenate(poses).mean(0)
+    u, _, vt = np.linalg.svd(mean[:, :3])
+    return np.concatenate((u @ vt, mean[:, 3:]), axis=1)
+
+
+def torso_in_camera(
+    found: Float[np.ndarray, "T 4"],
+    template: TorsoTemplate,
+    camera: Camera,
+    canonical: Float[np.ndarray, "3 4"],
+) -> Float[np.ndarray, "T 3 4"]:
+    """Poses in the picture (`face.torso`) as rigid motion in space, the torso at the head's depth.
+
+    The torso is at rest where the mean head pose ``canonical`` puts it.
+    """
+    z = canonical[2, 3]
+    cm_per_px = z / camera.focal_px
+    centre = (template.centre_px - [camera.cx_px, camera.cy_px]) * cm_per_px
+    cosine, sine = np.cos(found[:, 2]), np.sin(found[:, 2])
+    zero, one = np.zeros_like(cosine), np.ones_like(cosine)
+    rows = np.stack((cosine, -sine, zero, sine, cosine, zero, zero, zero, one), -1)
+    turn = rows.reshape(-1, 3, 3)
+    pivot = np.array([*centre, z])
+    shift = np.stack((found[:, 0] * cm_per_px, found[:, 1] * cm_per_px, -found[:, 3] * z), -1)
+    offset = pivot - np.einsum("tij,j->ti", turn, pivot) + shift
+    moved = np.einsum("tij,j->ti", turn, canonical[:, 3]) + offset
+    return np.concatenate((turn @ canonical[:, :3], moved[..., None]), axis=-1)
+
+
+def look_thumbnail(
+    pictures: Pictures, poses: Poses, camera: Camera, canonical: Float[np.ndarray, "3 4"], skull: Skull
+) -> Float32[np.ndarray, " P"]:
+    """Mean of a few pictures, shifted and scaled as if the head were in its mean pose, without
+    the face from the eyes down."""
+    count, size = len(pictures), camera.width_px
+    origin = project_px(camera, poses[:, :, 3])
+    goal = project_px(camera, canonical[:, 3])
+    zoom = canonical[2, 3] / poses[:, 2, 3]  # picture pixels per canonical pixel
+    theta = np.zeros((count, 2, 3), np.float32)
+    theta[:, 0, 0] = theta[:, 1, 1] = zoom
+    theta[:, :, 2] = 2 * (origin - zoom[:, None] * goal) / size - (1 - zoom)[:, None]
+    grid = functional.affine_grid(
+        torch.from_numpy(theta), [count, 3, 4 * _LOOK_PX, 4 * _LOOK_PX], align_corners=False
+    )
+    source = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    laid = functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
+    small = functional.avg_pool2d(laid, 4).mean(0).permute(1, 2, 0).numpy()
+    face = project_px(camera, apply(canonical[None], skull.shape_cm)[0]) * (_LOOK_PX / size)
+    y, x = np.mgrid[:_LOOK_PX, :_LOOK_PX] + 0.5
+    eyes_y, chin_y = face[[33, 263], 1].mean(), face[152, 1]
+    speaking = (y > eyes_y) & (y < chin_y + 1) & (x > face[:, 0].min() - 1) & (x < face[:, 0].max() + 1)
+    border = _LOOK_PX // 16
+    inner = np.zeros_like(speaking)
+    inner[border:-border, border:-border] = True
+    return small[inner & ~speaking].astype(np.float32).ravel()
