@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from se4lip.head.splat import simd
 from se4lip.head.splat.gaussians import Gaussians
+from se4lip.head.splat.lanes import run_in_lanes
 from se4lip.head.splat.raster import paint, rasterize
 from se4lip.head.splat.raster_numba import warm_up
 from se4lip.types import Camera
@@ -159,6 +162,31 @@ def test_several_python_threads_may_draw_at_once(threads: None) -> None:
         together = list(pool.map(draw, range(6)))
     for a, b in zip(alone, together, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_a_call_returns_only_when_every_lane_has_finished() -> None:
+    started, finished = threading.Barrier(3), []
+
+    def slow_for_helpers(counter: np.ndarray, caller: threading.Thread) -> None:
+        started.wait(timeout=30)
+        if threading.current_thread() is not caller:
+            time.sleep(0.1)
+        finished.append(int(counter[0]))
+
+    run_in_lanes(slow_for_helpers, 3, threading.current_thread())
+    assert finished == [0, 0, 0]
+
+
+def test_what_goes_wrong_in_a_lane_reaches_the_caller() -> None:
+    started = threading.Barrier(2)
+
+    def fails_for_helpers(counter: np.ndarray, caller: threading.Thread) -> None:
+        started.wait(timeout=30)
+        if threading.current_thread() is not caller:
+            raise MemoryError("no room")
+
+    with pytest.raises(MemoryError, match="no room"):
+        run_in_lanes(fails_for_helpers, 2, threading.current_thread())
 
 
 FORKING = """
