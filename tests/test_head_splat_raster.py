@@ -82,6 +82,17 @@ def test_off_the_axis_a_gaussian_is_sheared_by_its_depth(backend: Any) -> None:
     torch.testing.assert_close(alpha[10], expected, atol=2e-6, rtol=0)
 
 
+def test_far_beside_the_picture_the_shear_grows_no_further(backend: Any) -> None:
+    # x/z = 2, but the view ends at 10.5/40 and the shear 0.3 half-views later, at 13.65/40
+    deep = one_gaussian(mean=(8.0, 0.0, 4.0), scale=(3.0, 0.1, 6.0), opacity=0.9)
+    _, alpha = rasterize(deep, Camera(40.0, 10.5, 10.5, 21, 21), backend=backend)
+    variance = (40 / 4) ** 2 * (3.0**2 + (13.65 / 40) ** 2 * 6.0**2) + 0.3
+    dx = torch.arange(21) + 0.5 - (10.5 + 40 * 8 / 4)
+    expected = 0.9 * torch.exp(-(dx**2) / (2 * variance))
+    assert (expected > 0.01).all()
+    torch.testing.assert_close(alpha[10], expected, atol=2e-6, rtol=0)
+
+
 def test_two_layers_composite_front_to_back_whatever_their_order(backend: Any) -> None:
     red = one_gaussian(mean=(0.0, 0.0, 2.0), opacity=0.6, colour=(1.0, 0.0, 0.0))
     green = one_gaussian(mean=(0.0, 0.0, 3.0), opacity=0.5, colour=(0.0, 1.0, 0.0))
