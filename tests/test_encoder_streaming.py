@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from se4lip.encoder.speech import SpeechEncoder, SpeechEncoderConfig
-from se4lip.encoder.streaming import StreamingEncoder, encode_offline
+from se4lip.encoder.streaming import SpeechStream, encode_offline
 from se4lip.types import InputError
 
 
@@ -27,7 +27,7 @@ def noise(samples, seed=0):
 )
 def test_streamed_equals_offline_for_any_chunking(encoder, rate, lengths):
     samples = noise(sum(lengths), len(lengths))
-    stream = StreamingEncoder(encoder, rate)
+    stream = SpeechStream(encoder, rate)
     state, parts, at = stream.init(), [], 0
     for length in lengths:
         state, features = stream.step(state, samples[at : at + length])
@@ -86,7 +86,7 @@ def test_features_have_length_one(encoder):
 
 
 def test_the_state_never_grows_and_hours_do_not_drift(encoder):
-    stream = StreamingEncoder(encoder, 44_100)
+    stream = SpeechStream(encoder, 44_100)
     state, sizes, frames = stream.init(), set(), 0
     for _ in range(60):
         state, features = stream.step(state, np.zeros(44_100 // 3 + 1, np.float32))

@@ -7,7 +7,7 @@ import tyro
 
 from se4lip.commands.shared import print_json, progress, run
 from se4lip.dropin import PROFILES, describe, feature_files
-from se4lip.encode import encode_file, write_features
+from se4lip.encode_speech import encode_file, write_features
 from se4lip.io.audio import promised_duration_s
 from se4lip.io.feature_files import place_in_dataset, write
 from se4lip.types import InputError

@@ -10,7 +10,7 @@ from se4lip.commands.shared import print_json, run
 from se4lip.io.pictures import save_picture
 from se4lip.plots import sync_picture
 from se4lip.prepare import mediapipe_tracker
-from se4lip.sync import sync as measure
+from se4lip.sync_video import sync as measure
 from se4lip.sync_dataset import dataset_offsets, store_offsets
 
 EXIT_CODES = {"in-sync": 0, "out-of-sync": 1, "cannot-tell": 3}

@@ -31,7 +31,7 @@ class StreamState:
     frames: int = 0  # features given so far
 
 
-class StreamingEncoder:
+class SpeechStream:
     """``init() -> state``, ``step(state, samples) -> (state, features)``, ``finish(state)``
     likewise."""
 
@@ -111,7 +111,7 @@ def encode_offline(
     encoder: SpeechEncoder, samples: Float32[np.ndarray, " S"], sample_rate_hz: int
 ) -> Float32[np.ndarray, "T D"]:
     """Features of a whole recording, in blocks of a minute so that memory stays bounded."""
-    stream = StreamingEncoder(encoder, sample_rate_hz)
+    stream = SpeechStream(encoder, sample_rate_hz)
     samples = _checked(samples)
     state, parts = stream.init(), []
     for start in range(0, len(samples), 60 * sample_rate_hz):

@@ -9,10 +9,21 @@ import numpy as np
 from jaxtyping import Float32
 
 from se4lip.artifacts.encoder import load_encoder
-from se4lip.encoder.streaming import StreamingEncoder, encode_offline
+from se4lip.encoder.streaming import SpeechStream, encode_offline
 from se4lip.io.audio import iter_speech
 from se4lip.io.files import write_array
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ
+
+
+class StreamingEncoder(SpeechStream):
+    """Lip features while somebody speaks: ``init``, ``step``, ``finish`` (see ``SpeechStream``).
+
+    Raises:
+        InputError: a rate that is not positive, or weights that cannot be read.
+    """
+
+    def __init__(self, sample_rate: int, encoder: Path | None = None) -> None:
+        super().__init__(load_encoder(encoder).speech, sample_rate)
 
 
 def encode(
@@ -37,7 +48,7 @@ def encode_file(
 
     ``progress`` is called with the seconds done so far.
     """
-    stream = StreamingEncoder(load_encoder(encoder).speech, SAMPLE_RATE_HZ)
+    stream = StreamingEncoder(SAMPLE_RATE_HZ, encoder)
     state, parts, frames = stream.init(), [], 0
     for speech in iter_speech(audio, chunk_s=30.0):
         state, features = stream.step(state, speech.samples)

@@ -1,0 +1,32 @@
+"""Speech to lip features, and lip features to talking-head video (after SE4Lip, arXiv 2504.05803).
+
+    encode(samples, sample_rate)       lip features of a recording, [T, 512] at 25 a second
+    StreamingEncoder(sample_rate)      the same while somebody speaks
+    sync(video)                        how far sound and lips are apart
+    speak(avatar, audio, out)          a head says it
+
+Importing this imports nothing else: each name is fetched when it is first used.
+"""
+
+import importlib
+from typing import Any
+
+_WHERE = {
+    "encode": "encode_speech",
+    "StreamingEncoder": "encode_speech",
+    "sync": "sync_video",
+    "speak": "speak_audio",
+    "InputError": "types",
+}
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'se4lip' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"se4lip.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
