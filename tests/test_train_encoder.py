@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from se4lip.artifacts.encoder import load_encoder, save_encoder
 from se4lip.audio.augment import (
     SpeechAugmentConfig,
     augment_speech,
@@ -24,8 +25,9 @@ from se4lip.encoder.speech import SpeechEncoderConfig
 from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictures, draw_lips
 from se4lip.face.contour import mirrored_columns
 from se4lip.train.corpus import Corpus, columns_at, cut_lips, cut_speech, draw_stretches
-from se4lip.train.encoder import EncoderRecipe, EncoderTask, set_spectrum_statistics
+from se4lip.train.encoder import EncoderRecipe, EncoderTask, set_spectrum_statistics, take_up
 from se4lip.train.loop import LoopConfig, train
+from se4lip.types import InputError
 
 SMALL = SE4LipConfig(
     speech=SpeechEncoderConfig(projection=32, hidden=32, embedding=16),
@@ -263,3 +265,14 @@ def test_every_clip_keeps_one_branch():
     draws = draw_lips(200, 2, 147, config, torch.Generator().manual_seed(0))
     assert (draws.keep_picture | draws.keep_contour).all()
     assert not draws.keep_contour.all()
+
+
+def test_weights_of_another_shape_are_no_start(tmp_path):
+    file = tmp_path / "encoder.safetensors"
+    save_encoder(file, SE4Lip(SMALL), {"name": "small"})
+    begun = SE4Lip(SMALL)
+    take_up(begun, file)
+    saved = load_encoder(file).state_dict()
+    assert all(torch.equal(value, saved[name]) for name, value in begun.state_dict().items())
+    with pytest.raises(InputError, match="was made with another model configuration"):
+        take_up(SE4Lip(SE4LipConfig()), file)

@@ -24,6 +24,7 @@ def train_encoder(arguments: list[str]) -> int | None:
         split: Split = "train",
         device: str = "auto",
         name: str = "se4lip",
+        start: Path | None = None,
         recipe: Annotated[EncoderRecipe, tyro.conf.arg(name="")] = EncoderRecipe(),  # noqa: B008
     ) -> None:
         """Train speech and lip encoder against each other on prepared data sets.
@@ -38,8 +39,9 @@ def train_encoder(arguments: list[str]) -> int | None:
             split: Which recordings train: of ten, one tests, one validates, eight train; or all.
             device: auto, cpu or cuda.
             name: The encoder's name, which heads trained with its features remember.
+            start: Weights to begin from, to adapt an encoder or to train it for another round.
         """
-        print(train(datasets, out, recipe, validation, split, device, name))
+        print(train(datasets, out, recipe, validation, split, device, name, start))
 
     return run(command, "train encoder", arguments)
 

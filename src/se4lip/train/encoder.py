@@ -14,7 +14,7 @@ from torch import Tensor, distributed
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
 
-from se4lip.artifacts.encoder import save_encoder
+from se4lip.artifacts.encoder import encoder_identity, load_encoder, save_encoder
 from se4lip.audio.augment import SpeechAugmentConfig, augment_speech, draw_speech
 from se4lip.audio.spectrogram import log_power, power_spectrogram
 from se4lip.audio.timebase import COLUMNS_PER_FRAME
@@ -170,6 +170,21 @@ def set_spectrum_statistics(module: SE4Lip, corpus: Corpus) -> None:
     speech.scale.copy_(columns.std(0).clamp_min(0.05))
 
 
+def take_up(module: SE4Lip, start: Path) -> None:
+    """Give ``module`` the weights of the file ``start``.
+
+    Raises:
+        InputError: ``start`` cannot be read, or is of another shape than the recipe asks for.
+    """
+    begun = load_encoder(start)
+    if begun.config != module.config:
+        raise InputError(
+            f"{start} was made with another model configuration than this recipe asks for: leave "
+            "the model's options as they were then, or train from the beginning"
+        )
+    module.load_state_dict(begun.state_dict())
+
+
 def _probes(data: Dataset, split: Split, most: int) -> list[Probe]:
     names = clips_of(data, split)
     return probes_of(data.clip(name) for name in names[:: -(-len(names) // most)])
@@ -197,6 +212,7 @@ def train_encoder(
     split: Split = "train",
     device: str = "auto",
     name: str = "se4lip",
+    start: Path | None = None,
 ) -> Path:
     """Train on ``split`` of the prepared ``datasets`` and write ``out/encoder.safetensors``.
 
@@ -224,12 +240,16 @@ def train_encoder(
         for data in (open_dataset(path) for path in validation):
             probes[data.name] = _probes(data, "all", recipe.validation_clips)
         module = SE4Lip(recipe.model)
-        set_spectrum_statistics(module, corpus)
+        if start is None:
+            set_spectrum_statistics(module, corpus)
+        else:
+            take_up(module, start)
         module.to(where)
         identity = {
             "recipe": to_plain(recipe),
             "data": [[data.name, len(corpus)] for data in sets],
             "split": split,
+            "start": encoder_identity(start).sha256 if start else None,
         }
         task = EncoderTask(module, recipe, corpus, probes)
         autocast = torch.bfloat16 if where.type == "cuda" else None
