@@ -9,7 +9,12 @@ Importing this imports nothing else: each name is fetched when it is first used.
 """
 
 import importlib
+import os
 from typing import Any
+
+# Read by OpenMP when torch loads it. Threads that spin while they wait cost several times the work
+# itself on a machine that does anything else (docs/log.md).
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _WHERE = {
     "encode": "encode_speech",

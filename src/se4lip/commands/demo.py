@@ -1,0 +1,40 @@
+"""``se4lip demo``"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from se4lip.commands.shared import print_json, progress, run
+from se4lip.demo import demo as show
+
+
+def demo(arguments: list[str]) -> int | None:
+    def command(
+        out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("demo"),
+        audio: Path | None = None,
+        avatar: Path | None = None,
+        size: int | None = None,
+        json: bool = False,
+    ) -> None:
+        """A photographic head says a sentence, its lips moved by SE4Lip features of that sentence.
+
+        Args:
+            out: Folder for the video and the picture of how it came about.
+            audio: What is to be said, the shipped sentence by default.
+            avatar: Who is to say it, the shipped head by default.
+            size: Width of the video in pixels.
+            json: Print where things are as JSON on standard output.
+        """
+        with progress("speaking") as (_, advance):
+            shown = show(out, audio, avatar, size, advance)
+        if json:
+            print_json(asdict(shown))
+        else:
+            print(
+                f"{shown.seconds_of_speech:.1f} s of video at {shown.frames_per_second:.0f} frames "
+                f"a second\nwatch   {shown.video}\nlook at {shown.sheet}"
+            )
+
+    return run(command, "demo", arguments)
