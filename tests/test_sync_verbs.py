@@ -1,0 +1,211 @@
+"""`sync` and `evaluate encoder`, judged with an encoder that reads the moment off sound and lips.
+
+Every frame of the made-up recordings carries a code, in its samples and in its lip pixels, so what
+an encoder should say is known exactly.
+"""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from recordings import tone
+from se4lip import evaluate_encoder as evaluating
+from se4lip import sync_dataset as syncing
+from se4lip.audio.timebase import Window
+from se4lip.io.dataset import ClipEntry, Index, SourceEntry, open_dataset, write_clip, write_index
+from se4lip.metrics.sync import SyncReading
+from se4lip.sync_video import SyncReport, SyncVerdictConfig, judge_sync
+from se4lip.train.split import clips_of
+from se4lip.types import FaceTrack, InputError
+from se4lip.watch import Watched
+
+CODE = 16
+
+
+class Clairvoyant:
+    """Rows of speech and lips are equal where they carry the same code."""
+
+    config = SimpleNamespace(
+        lip_window=Window(), speech=SimpleNamespace(embedding=CODE), lips=SimpleNamespace()
+    )
+    centre_frames = 1
+
+    def parameters(self):
+        yield torch.zeros(1)
+
+    def embed_clip(self, samples, lips, contour, branch="both"):
+        frames = len(lips)
+        heard = torch.zeros(frames * 640)
+        heard[: len(samples)] = samples[: len(heard)]
+        speech = torch.nn.functional.normalize(heard.reshape(frames, 640)[:, :CODE], dim=-1)
+        seen = torch.nn.functional.normalize(lips[:, 0, :CODE, 0].float() - 128, dim=-1)
+        return speech, seen, torch.ones(frames, dtype=torch.bool)
+
+
+def coded(frames, late=0, seed=0):
+    """Samples and lips of ``frames`` frames; the sound is ``late`` frames late."""
+    random = np.random.default_rng(seed)
+    codes = random.choice((-1.0, 1.0), (frames, CODE))
+    loudness = random.choice((0.1, 0.4), frames)
+    samples = np.zeros((frames, 640), np.float32)
+    samples[:, :CODE] = codes * loudness[:, None]
+    samples[:, CODE:] = 0.02 * random.standard_normal((frames, 640 - CODE)) * loudness[:, None]
+    samples = np.roll(samples, late, axis=0)
+    lips = np.full((frames, 96, 96, 3), 128, np.uint8)
+    lips[:, 0, :CODE, 0] = 128 + 100 * codes
+    return samples.ravel(), lips
+
+
+def track(frames):
+    random = np.random.default_rng(1)
+    return FaceTrack(
+        landmarks_px=random.uniform(0, 90, (frames, 478, 3)).astype(np.float32),
+        blendshapes=np.zeros((frames, 52), np.float32),
+        camera_from_face=np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1)),
+        width_px=100,
+        height_px=100,
+    )
+
+
+def data_set(folder, clips, late):
+    sources = []
+    for index in range(clips):
+        name = f"clip{index:02}"
+        frames = 60 if index else 400  # the first has speech enough for an offset of its own
+        samples, lips = coded(frames, late, index)
+        write_clip(folder, name, samples, lips, track(frames), {"source": f"{name}.mp4"})
+        entry = (ClipEntry(name, 0, frames),)
+        sources.append(SourceEntry(name, f"{name}.mp4", "../videos", 1, "0", entry))
+    write_index(folder, Index({}, tuple(sources)))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def clairvoyant(monkeypatch):
+    for module in (evaluating, syncing):
+        monkeypatch.setattr(module, "load_encoder", lambda path: Clairvoyant())
+    identity = SimpleNamespace(name="clairvoyant", sha256="0")
+    monkeypatch.setattr(evaluating, "encoder_identity", lambda path: identity)
+
+
+@pytest.mark.parametrize("late", [0, 1, -3, 7])
+def test_the_offset_of_a_data_set_is_found_stored_and_gone(tmp_path, late):
+    folder = data_set(tmp_path / "set", 4, late)
+    whole, own = syncing.dataset_offsets(folder)
+    assert (whole.source, own.source) == (None, "clip00.mp4")
+    assert whole.frames == pytest.approx(late, abs=0.05)
+    assert whole.sure
+    assert syncing.store_offsets(folder, [whole, own]) == [whole, own]
+    again = syncing.dataset_offsets(folder)[0]
+    assert again.reading.offset_frames == 0
+    assert again.frames == pytest.approx(late, abs=0.05)
+
+
+def test_an_offset_that_is_not_sure_is_not_stored(tmp_path):
+    folder = data_set(tmp_path / "set", 2, 3)
+    (whole, *_) = syncing.dataset_offsets(folder)
+    unsure = replace(whole, reading=replace(whole.reading, lead=1.0))
+    assert syncing.store_offsets(folder, [unsure]) == []
+    assert all(entry.av_offset_frames == 0 for entry in open_dataset(folder).index.sources)
+
+
+def test_an_encoder_that_knows_is_always_right_and_late_sound_is_always_wrong(tmp_path):
+    right = evaluating.evaluate_encoder([data_set(tmp_path / "right", 3, 0)])
+    assert [row.accuracy for row in right.rows] == [1.0, 1.0]
+    assert [row.context_frames for row in right.rows] == [5, 15]
+    assert all(row.questions > 100 and 0.05 < row.chance < 0.2 for row in right.rows)
+    wrong = evaluating.evaluate_encoder([data_set(tmp_path / "wrong", 3, 2)])
+    assert all(row.accuracy < 0.01 for row in wrong.rows)  # at a clip's end +2 is no candidate
+
+
+def test_the_matrix_is_of_the_clip_with_most_speech(tmp_path):
+    report = evaluating.evaluate_encoder([data_set(tmp_path / "set", 3, 0)])
+    name, similarity = report.matrix
+    assert name == "set/clip00"
+    np.testing.assert_allclose(np.diag(similarity), 1, atol=1e-5)
+
+
+def test_splits_share_nothing_and_leave_nothing_out(tmp_path):
+    data = open_dataset(data_set(tmp_path / "set", 21, 0))
+    parts = [clips_of(data, split) for split in ("train", "validation", "test")]
+    assert parts[2] == ["clip00", "clip10", "clip20"]
+    assert parts[1] == ["clip05", "clip15"]
+    assert sorted(name for part in parts for name in part) == clips_of(data, "all")
+
+
+# --- one video ---
+
+
+def watched(tmp_path, **changes):
+    plain = Watched(
+        path=tmp_path / "talk.mp4",
+        width_px=100,
+        height_px=100,
+        seen=np.ones(50, bool),
+        track=track(50),
+        samples=tone(2.0, 16_000),
+    )
+    return replace(plain, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"track": None, "seen": np.zeros(50, bool)}, "no face: one is seen in 0% of the frames"),
+        ({"seen": np.arange(50) < 10}, "no face: one is seen in 20% of the frames"),
+        ({"samples": None}, "no sound: the file has no audio stream"),
+    ],
+)
+def test_what_is_missing_is_named_instead_of_guessed(tmp_path, changes, reason):
+    report = judge_sync(Clairvoyant(), watched(tmp_path, **changes), SyncVerdictConfig())
+    assert (report.verdict, report.reason) == ("cannot-tell", reason)
+    assert report.to_json()["offset_frames"] is None
+
+
+def reading(**changes):
+    plain = SyncReading(
+        offset_frames=4,
+        offset_ms=163.0,
+        similarity=0.5,
+        distance=1.0,
+        confidence=0.2,
+        lead=9.0,
+        windows=40,
+        at_edge=False,
+    )
+    return replace(plain, **changes)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "offset"),
+    [
+        (reading(), "out-of-sync", 4),
+        (reading(offset_frames=-1), "in-sync", -1),
+        (reading(lead=0.5), "cannot-tell", None),
+        (reading(offset_frames=15, at_edge=True), "cannot-tell", None),
+        (None, "cannot-tell", None),
+    ],
+)
+def test_the_verdict_follows_from_the_reading(tmp_path, monkeypatch, found, verdict, offset):
+    from se4lip import sync_video
+
+    rows = torch.zeros(50, CODE)
+    monkeypatch.setattr(sync_video, "embed_video", lambda *_: (rows, rows))
+    monkeypatch.setattr(sync_video, "measure_offset", lambda *_: found)
+    monkeypatch.setattr(sync_video, "sync_timeline", lambda *_: [found, None])
+    report = judge_sync(Clairvoyant(), watched(tmp_path), SyncVerdictConfig())
+    assert isinstance(report, SyncReport)
+    assert report.verdict == verdict
+    assert report.to_json()["offset_frames"] == offset
+
+
+def test_a_data_set_without_speech_has_no_offset(tmp_path):
+    folder = tmp_path / "set"
+    silent = np.zeros(30 * 640, np.float32)
+    write_clip(folder, "a", silent, np.zeros((30, 96, 96, 3), np.uint8), track(30), {"source": "a"})
+    write_index(folder, Index({}, (SourceEntry("a", "a", "..", 1, "0", (ClipEntry("a", 0, 30),)),)))
+    with pytest.raises(InputError, match="holds too little speech to find an offset"):
+        syncing.dataset_offsets(folder)
