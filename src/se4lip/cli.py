@@ -17,11 +17,15 @@ class Verb:
 
 # What `se4lip` can do, in the order of its help. A name may be two words: "train encoder".
 VERBS: dict[str, Verb] = {
+    "demo": Verb("a head says a sentence: see whether it works", "demo:demo"),
     "prepare": Verb("recordings -> data set of lips and speech", "prepare:prepare"),
     "train encoder": Verb("data set -> speech and lip encoder", "encoder:train_encoder"),
+    "train avatar": Verb("data set of one person -> talking head", "avatar:train_avatar"),
     "evaluate video": Verb("how good a talking head is", "evaluate:evaluate_video"),
     "evaluate encoder": Verb("how often the true offset is found", "encoder:evaluate_encoder"),
+    "speak": Verb("an avatar says what a recording says", "avatar:speak"),
     "encode": Verb("speech -> lip features", "encode:encode"),
+    "export": Verb("speech encoder -> ONNX files", "export:export"),
     "sync": Verb("video -> how far sound and lips are apart", "sync:sync"),
 }
 
@@ -37,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"se4lip: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has seen enough, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("se4lip: interrupted, nothing is left half-written", file=sys.stderr)
         return 130
