@@ -51,7 +51,9 @@ def eye_codes(blendshapes: Float32[np.ndarray, "T 52"]) -> Float32[np.ndarray, "
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def lower_share(shape_cm: Float[np.ndarray, "478 3"], points_cm: Float[np.ndarray, "N 3"]) -> np.ndarray:
+def lower_share(
+    shape_cm: Float[np.ndarray, "478 3"], points_cm: Float[np.ndarray, "N 3"]
+) -> np.ndarray:
     """How much a head point belongs to the mouth: 0 at the eye line, 1 from the nose's base down."""
     eyes_y, nose_y = shape_cm[list(EYE_LINE), 1].mean(), shape_cm[NOSE_BASE, 1]
     along = np.clip((points_cm[..., 1] - eyes_y) / (nose_y - eyes_y), 0, 1)

@@ -15,7 +15,16 @@ from jaxtyping import Float, Float32, UInt8
 from torch.nn import functional
 
 from se4lip.face.expression import MouthModel, eye_codes
-from se4lip.face.pose import HeadFit, Poses, Skull, apply, follow_head, head_points, project_px, smooth
+from se4lip.face.pose import (
+    HeadFit,
+    Poses,
+    Skull,
+    apply,
+    follow_head,
+    head_points,
+    project_px,
+    smooth,
+)
 from se4lip.face.torso import TorsoTemplate, follow_torso
 from se4lip.types import Camera, FaceTrack
 
@@ -84,10 +93,13 @@ def framed(fit: HeadFit, size_px: int, face_heights: float = 1.9) -> Framing:
 @dataclass(frozen=True)
 class Look:
     """How hair, clothes and light differ from clip to clip: principal components of a thumbnail
-    that is laid onto the head and leaves out the lower face."""
+    that is laid onto the head and leaves out the lower face.
+
+    Clips whose thumbnail lies within ``radius`` of the mean are of this look."""
 
     mean: Float32[np.ndarray, " P"]
     axes: Float32[np.ndarray, "L P"]
+    radius: float
 
     @property
     def width(self) -> int:
@@ -96,14 +108,18 @@ class Look:
     def code(self, thumbnail: Float32[np.ndarray, " P"]) -> Float32[np.ndarray, " L"]:
         return self.axes @ (thumbnail - self.mean)
 
+    def includes(self, thumbnail: Float32[np.ndarray, " P"]) -> bool:
+        return bool(np.linalg.norm(thumbnail - self.mean) <= self.radius)
 
-def fit_look(thumbnails: Float32[np.ndarray, "clips P"], width: int) -> Look:
-    """Codes of the training clips have mean 0 and spread 1."""
+
+def fit_look(thumbnails: Float32[np.ndarray, "clips P"], width: int, is_only_look: bool) -> Look:
+    """Codes of the training clips have mean 0 and spread 1. The only look includes every clip."""
     mean = thumbnails.mean(0)
+    radius = np.inf if is_only_look else np.linalg.norm(thumbnails - mean, axis=1).max()
     _, spreads, axes = np.linalg.svd(thumbnails - mean, full_matrices=False)
     width = min(width, len(thumbnails) - 1)
     spreads = np.maximum(spreads[:width] / np.sqrt(len(thumbnails)), 1e-6)
-    return Look(mean, (axes[:width] / spreads[:, None]).astype(np.float32))
+    return Look(mean, (axes[:width] / spreads[:, None]).astype(np.float32), float(radius))
 
 
 @dataclass(frozen=True)
@@ -140,7 +156,14 @@ class Person:
 
     def look_code(self, pictures: Pictures, poses: Poses) -> Float32[np.ndarray, " L"]:
         """One code for a clip, from one or a few of its framed pictures."""
-        return self.look.code(look_thumbnail(pictures, poses, self.camera, self.mean_pose, self.skull))
+        return self.look.code(self._thumbnail(pictures, poses))
+
+    def has_this_look(self, pictures: Pictures, poses: Poses) -> bool:
+        """Whether a clip shows the hair, clothes and light that are drawn, by a few pictures."""
+        return self.look.includes(self._thumbnail(pictures, poses))
+
+    def _thumbnail(self, pictures: Pictures, poses: Poses) -> Float32[np.ndarray, " P"]:
+        return look_thumbnail(pictures, poses, self.camera, self.mean_pose, self.skull)
 
 
 def mean_pose(poses: Sequence[Poses]) -> Float[np.ndarray, "3 4"]:
@@ -174,7 +197,11 @@ def torso_in_camera(
 
 
 def look_thumbnail(
-    pictures: Pictures, poses: Poses, camera: Camera, canonical: Float[np.ndarray, "3 4"], skull: Skull
+    pictures: Pictures,
+    poses: Poses,
+    camera: Camera,
+    canonical: Float[np.ndarray, "3 4"],
+    skull: Skull,
 ) -> Float32[np.ndarray, " P"]:
     """Mean of a few pictures, shifted and scaled as if the head were in its mean pose, without
     the face from the eyes down."""
@@ -194,7 +221,9 @@ def look_thumbnail(
     face = project_px(camera, apply(canonical[None], skull.shape_cm)[0]) * (_LOOK_PX / size)
     y, x = np.mgrid[:_LOOK_PX, :_LOOK_PX] + 0.5
     eyes_y, chin_y = face[[33, 263], 1].mean(), face[152, 1]
-    speaking = (y > eyes_y) & (y < chin_y + 1) & (x > face[:, 0].min() - 1) & (x < face[:, 0].max() + 1)
+    speaking = (
+        (y > eyes_y) & (y < chin_y + 1) & (x > face[:, 0].min() - 1) & (x < face[:, 0].max() + 1)
+    )
     border = _LOOK_PX // 16
     inner = np.zeros_like(speaking)
     inner[border:-border, border:-border] = True

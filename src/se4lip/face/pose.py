@@ -24,6 +24,7 @@ Poses = Float[np.ndarray, "T 3 4"]
 
 FACE_WIDTH_CM = 14.0  # between landmarks 234 and 454, the mesh's widest points
 _RIGHT_SIDE, _LEFT_SIDE = 234, 454
+FOREHEAD, CHIN = 10, 152
 
 # Forehead, temples, cheekbones, nose, eye corners: nothing that lips, jaw, lids or brows pull along.
 RIGID = (
@@ -142,12 +143,12 @@ def head_points(landmarks_px: Points, poses: Poses, skull: Skull) -> Points:
     z = moved[:, rigid, 2].mean(1)[:, None] + depth_px * cm_per_px[:, None]
     xy = landmarks_px[..., :2] - [camera.cx_px, camera.cy_px]
     seen = np.concatenate((xy * z[..., None] / camera.focal_px, z[..., None]), axis=-1)
-    return np.einsum("tji,tkj->tki", poses[:, :, :3], seen - poses[:, None, :, 3])
+    return (seen - poses[:, None, :, 3]) @ poses[:, :, :3]
 
 
 def apply(poses: Poses, points_cm: Float[np.ndarray, "K 3"]) -> Float[np.ndarray, "T K 3"]:
     """Head points in camera coordinates."""
-    return np.einsum("tij,kj->tki", poses[:, :, :3], points_cm) + poses[:, None, :, 3]
+    return points_cm @ poses[:, :, :3].mT + poses[:, None, :, 3]
 
 
 def project_px(camera: Camera, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
@@ -212,13 +213,13 @@ def _first_shape(landmarks: Points) -> np.ndarray:
     mean = landmarks[len(landmarks) // 2]
     for _ in range(3):
         turns, scales, shifts = _similarities(landmarks[:, rigid], mean[rigid])
-        moved = np.einsum("t,tij,tkj->tki", scales, turns, landmarks) + shifts[:, None]
+        moved = landmarks @ (scales[:, None, None] * turns).mT + shifts[:, None]
         mean = moved.mean(0)
     mean = mean - mean[rigid].mean(0)
     # upright and frontal: the x axis through the sides of the face, y along its middle
     x = mean[_LEFT_SIDE] - mean[_RIGHT_SIDE]
     width = np.linalg.norm(x)
-    y = mean[152] - mean[10]
+    y = mean[CHIN] - mean[FOREHEAD]
     x = x / width
     y = y - x * (x @ y)
     y = y / np.linalg.norm(y)
@@ -245,9 +246,9 @@ def _similarities(
     target = np.broadcast_to(target, source.shape)
     a = source - source.mean(1, keepdims=True)
     b = target - target.mean(1, keepdims=True)
-    turns = _nearest_rotation(np.einsum("tki,tkj->tij", b, a))
-    scales = np.einsum("tki,tij,tkj->t", b, turns, a) / (a**2).sum((1, 2))
-    shifts = target.mean(1) - scales[:, None] * np.einsum("tij,tj->ti", turns, source.mean(1))
+    turns = _nearest_rotation(b.mT @ a)
+    scales = (b * (a @ turns.mT)).sum((1, 2)) / (a**2).sum((1, 2))
+    shifts = target.mean(1) - scales[:, None] * (turns @ source.mean(1)[..., None])[..., 0]
     return turns, scales, shifts
 
 
@@ -286,7 +287,7 @@ def _refine_poses(
     Five degrees of freedom leave the depth alone.
     """
     rigid = list(RIGID)
-    turned = np.einsum("tij,kj->tki", poses[:, :, :3], skull.shape_cm[rigid])
+    turned = skull.shape_cm[rigid] @ poses[:, :, :3].mT
     points = turned + poses[:, None, :, 3]
     errors = project_px(skull.camera, points) - landmarks[:, rigid, :2]
     weights = _robust_weights(errors, skull.sigma_px[rigid], config)
@@ -317,9 +318,10 @@ def _refine_shape(
     """
     points = apply(poses, shape)
     errors = project_px(camera, points) - landmarks[..., :2]
-    jacobian = np.einsum("tkai,tij->tkaj", _picture_jacobian(camera, points), poses[:, :, :3])
-    normal = np.einsum("tkai,tkaj->kij", jacobian, jacobian)
-    gradient = np.einsum("tkai,tka->ki", jacobian, errors)
+    jacobian = _picture_jacobian(camera, points) @ poses[:, None, :, :3]
+    by_landmark = jacobian.transpose(1, 0, 2, 3).reshape(len(shape), -1, 3)
+    normal = by_landmark.mT @ by_landmark
+    gradient = (by_landmark.mT @ errors.transpose(1, 0, 2).reshape(len(shape), -1, 1))[..., 0]
     hold = config.depth_trust * normal[:, 0, 0]
     normal[:, 2, 2] += hold
     gradient[:, 2] += hold * (shape[:, 2] - depth_guess)

@@ -49,9 +49,7 @@ def fit_torso(clips: Sequence[Pictures], top_px: int, rounds: int = 3) -> TorsoT
     """
     strips = [_strip(pictures, top_px) for pictures in clips]
     if not strips or min(strips[0].shape[1:]) < 16:
-        raise InputError(
-            f"below row {top_px} there is no torso to follow: frame the picture lower"
-        )
+        raise InputError(f"below row {top_px} there is no torso to follow: frame the picture lower")
     strip = np.concatenate(strips)
     middle = np.median(strip, axis=0)
     first = np.argmin(((strip - middle) ** 2).mean((1, 2)))
@@ -132,8 +130,8 @@ def _refined(
         scale = 1.5 * np.sqrt((error**2 * known).sum((1, 2)) / known.sum((1, 2)).clip(1)) + 1e-6
         weight = trust * known / (1 + (error / scale[:, None, None]) ** 2)
         weight = weight.reshape(len(frames), -1)
-        normal = np.einsum("tp,ip,jp->tij", weight, steepest, steepest, optimize=True)
-        gradient = np.einsum("tp,ip->ti", weight * error.reshape(len(frames), -1), steepest)
+        normal = (weight[:, None] * steepest) @ steepest.T
+        gradient = (weight * error.reshape(len(frames), -1)) @ steepest.T
         # a shift is certain; turn and scale must earn their place against a little of each
         hold = normal[:, :1, 0] * (_USUAL_SHIFT_PX / size_px) ** 2 / _USUAL[:freedom] ** 2
         hold[:, :2] = 1e-6

@@ -105,6 +105,20 @@ def write_array(path: Path | str, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+def read_array(path: Path | str, what: str) -> np.ndarray:
+    """The array in a ``.npy`` file; ``what`` names the file in errors. Nothing is unpickled.
+
+    Raises:
+        InputError: missing, empty, damaged, or holding objects.
+    """
+    file = existing_file(path, what)
+    try:
+        with file.open("rb") as content:
+            return np.load(content, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{what} {file} is damaged or no .npy file: write it again") from error
+
+
 def read_json(path: Path | str, what: str) -> Any:
     """The JSON value in ``path``; ``what`` names the file in errors.
 

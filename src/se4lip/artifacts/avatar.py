@@ -1,0 +1,137 @@
+"""An avatar as a file: the head, the motion it replays, and all that is known of its person."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from se4lip.artifacts.encoder import EncoderIdentity
+from se4lip.face.expression import MouthModel
+from se4lip.face.person import Framing, Look, Person
+from se4lip.face.pose import Skull
+from se4lip.face.torso import TorsoTemplate
+from se4lip.head.base import Motion
+from se4lip.head.splat.gaussians import RawGaussians
+from se4lip.head.splat.head import SplatHead, SplatHeadConfig
+from se4lip.io.config import from_plain, to_plain
+from se4lip.io.weights import load_weights, save_weights
+from se4lip.types import Camera, InputError
+
+AVATAR_KIND = "avatar"
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """``encoder`` is whose features the head was trained on; ``details`` is for the card."""
+
+    head: SplatHead
+    person: Person
+    replay: Motion
+    encoder: EncoderIdentity
+    details: dict[str, Any]
+
+    def check_encoder(self, given: EncoderIdentity) -> None:
+        """Raises: InputError when ``given`` is another encoder than the head was trained with."""
+        if given.sha256 != self.encoder.sha256:
+            raise InputError(
+                f"this avatar was trained on features of {_called(self.encoder)}, and these are of "
+                f"{_called(given)}: give --encoder the former, or train the avatar anew"
+            )
+
+
+def _called(identity: EncoderIdentity) -> str:
+    return f"encoder {identity.name!r} ({identity.width} wide, sha256 {identity.sha256[:12]})"
+
+
+def save_avatar(path: Path, avatar: Avatar) -> None:
+    """Write ``avatar`` whole or not at all; learned numbers in half precision, the plate in bytes."""
+    tensors: dict[str, Tensor] = {}
+    for name, value in avatar.head.state_dict().items():
+        if name == "plate":
+            value = (value.clamp(0, 1) * 255).round().to(torch.uint8)
+        # half a millimetre matters at a metre: positions keep their digits
+        elif value.is_floating_point() and name != "raw.means":
+            value = value.clamp(-65000, 65000).half()
+        tensors[f"head.{name}"] = value
+    for field in fields(Motion):
+        tensors[f"replay.{field.name}"] = torch.from_numpy(getattr(avatar.replay, field.name))
+    person = avatar.person
+    arrays = {
+        "skull.shape_cm": person.skull.shape_cm,
+        "skull.sigma_px": person.skull.sigma_px,
+        "mean_pose": person.mean_pose,
+        "mouth.shape_cm": person.mouth.shape_cm,
+        "mouth.basis_cm": person.mouth.basis_cm,
+        "mouth.encoder": person.mouth.encoder,
+        "eyes_mean": person.eyes_mean,
+        "torso.picture": person.torso.picture,
+        "torso.trust": person.torso.trust,
+        "look.mean": person.look.mean,
+        "look.axes": person.look.axes,
+    }
+    tensors |= {
+        f"person.{name}": torch.from_numpy(np.ascontiguousarray(array, np.float32))
+        for name, array in arrays.items()
+    }
+    config = {
+        "head": to_plain(avatar.head.config),
+        "camera": asdict(person.skull.camera),
+        "framing": asdict(person.framing),
+        "torso_top_px": person.torso.top_px,
+        "look_radius": person.look.radius if np.isfinite(person.look.radius) else None,
+        "encoder": asdict(avatar.encoder),
+    }
+    save_weights(path, tensors, kind=AVATAR_KIND, config=config, metadata=avatar.details)
+
+
+def load_avatar(path: Path) -> Avatar:
+    """An avatar ready to be drawn.
+
+    Raises:
+        InputError: missing, damaged, of another kind, or newer.
+    """
+    tensors, header = load_weights(path, kind=AVATAR_KIND)
+    try:
+        head = _head(tensors, header.config["head"])
+        replay = Motion(*(tensors[f"replay.{field.name}"].numpy() for field in fields(Motion)))
+        person = _person(tensors, header.config)
+        encoder = EncoderIdentity(**header.config["encoder"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise InputError(f"avatar {path} lacks {error}: it is damaged, make it again") from error
+    return Avatar(head, person, replay, encoder, header.metadata)
+
+
+def _head(tensors: dict[str, Tensor], config: dict[str, Any]) -> SplatHead:
+    state = {
+        name.removeprefix("head."): value.float() / (255 if value.dtype == torch.uint8 else 1)
+        for name, value in tensors.items()
+        if name.startswith("head.")
+    }
+    raw = {name.removeprefix("raw."): value for name, value in state.items() if name[:4] == "raw."}
+    head = SplatHead(from_plain(SplatHeadConfig, config), RawGaussians.from_tensors(raw))
+    head.load_state_dict(state)
+    return head.eval().requires_grad_(False)
+
+
+def _person(tensors: dict[str, Tensor], config: dict[str, Any]) -> Person:
+    def array(name: str, dtype: type = np.float64) -> np.ndarray:
+        return tensors[f"person.{name}"].numpy().astype(dtype)
+
+    return Person(
+        skull=Skull(Camera(**config["camera"]), array("skull.shape_cm"), array("skull.sigma_px")),
+        framing=Framing(**config["framing"]),
+        mean_pose=array("mean_pose"),
+        mouth=MouthModel(array("mouth.shape_cm"), array("mouth.basis_cm"), array("mouth.encoder")),
+        eyes_mean=array("eyes_mean", np.float32),
+        torso=TorsoTemplate(array("torso.picture"), array("torso.trust"), config["torso_top_px"]),
+        look=Look(
+            mean=array("look.mean", np.float32),
+            axes=array("look.axes", np.float32),
+            radius=np.inf if config["look_radius"] is None else config["look_radius"],
+        ),
+    )

@@ -1,0 +1,67 @@
+"""What every head is: features and motion in, pictures out. A head never knows whose features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from se4lip.types import Camera, InputError
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What moves in a head besides speech, one row a frame.
+
+    ``camera_from_head`` is the pose, ``camera_from_torso`` that of neck and shoulders in the same
+    coordinates (equal where the torso follows the head exactly), ``eyes`` are blinks, gaze and brows (`face.expression`),
+    ``look`` is how hair, clothes and light differ from their mean.
+    """
+
+    camera_from_head: Float32[np.ndarray, "T 3 4"]
+    camera_from_torso: Float32[np.ndarray, "T 3 4"]
+    eyes: Float32[np.ndarray, "T E"]
+    look: Float32[np.ndarray, "T L"]
+
+    def __post_init__(self) -> None:
+        rows = {len(self.camera_from_head), len(self.eyes), len(self.look)}
+        if len(rows) != 1:
+            raise InputError(
+                f"motion has {sorted(rows)} rows of pose, eyes and look: make them equal"
+            )
+
+    def __len__(self) -> int:
+        return len(self.eyes)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Motion:
+        return Motion(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    @classmethod
+    def end_to_end(cls, pieces: Sequence[Motion]) -> Motion:
+        return cls(
+            *(np.concatenate([getattr(p, field.name) for p in pieces]) for field in fields(cls))
+        )
+
+
+class Head(Protocol):
+    """A renderer of one person: features become mouth codes, codes and motion become pictures."""
+
+    @property
+    def camera(self) -> Camera: ...
+
+    @property
+    def feature_width(self) -> int: ...
+
+    def speech(self, features: Float[Tensor, "T D"]) -> Float[Tensor, "T K"]:
+        """Mouth codes of features; row ``t`` depends on rows within `CONTEXT_FRAMES` of it."""
+        ...
+
+    def pictures(
+        self, codes: Float[Tensor, "T K"], motion: Motion, size_px: int | None = None
+    ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        """One picture per row; ``motion`` has as many rows."""
+        ...

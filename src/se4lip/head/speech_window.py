@@ -1,0 +1,85 @@
+"""What a head hears: the features around a frame, smoothed by attention, as a short code.
+
+As in AD-NeRF and the heads after it (TalkingGaussian among them), frame ``i`` is driven by feature
+rows ``[i - 4, i + 4)``, and the codes of eight neighbouring frames are averaged with weights found
+from the codes themselves, which steadies the lips. Sources: Guo et al. 2021, section 3.2; Li et al.
+2024 (TalkingGaussian).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from se4lip.types import InputError
+
+WINDOW = 8  # rows [i - 4, i + 4), for the features as for the codes
+_PAST, _FUTURE = 4, 3
+CONTEXT_FRAMES = 2 * _PAST  # rows on either side that a row's code can depend on
+
+
+@dataclass(frozen=True)
+class SpeechWindowConfig:
+    feature_width: int  # D of the features, whatever encoder made them
+    code_width: int
+    hidden: int = 64
+    dropout: float = 0.1
+    noise: float = 0.1  # of normalised features, while training
+
+
+class SpeechWindow(nn.Module):
+    """Features ``[T, D]`` to codes ``[T, K]``. Rows beyond the ends are the first and the last."""
+
+    feature_mean: Tensor
+    feature_scale: Tensor
+
+    def __init__(self, config: SpeechWindowConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("feature_mean", torch.zeros(config.feature_width))
+        self.register_buffer("feature_scale", torch.ones(config.feature_width))
+        self.project = nn.Linear(config.feature_width, config.hidden)
+        self.window = nn.Conv1d(config.hidden, config.hidden, WINDOW)
+        self.mix = nn.Linear(config.hidden, config.hidden)
+        self.code = nn.Linear(config.hidden, config.code_width)
+        self.attention = nn.Conv1d(config.code_width, 1, 3, padding=1)
+
+    def normalise_by(self, features: Float[Tensor, "T D"]) -> None:
+        """Takes mean and spread of each column from the training features."""
+        self._check(features)
+        self.feature_mean.copy_(features.mean(0))
+        self.feature_scale.copy_(1 / features.std(0).clamp_min(1e-3 * features.std()))
+
+    def forward(self, features: Float[Tensor, "*B T D"]) -> Float[Tensor, "*B T K"]:
+        """Raises: InputError when the features have another width than those trained on."""
+        self._check(features)
+        config = self.config
+        x = (features - self.feature_mean) * self.feature_scale
+        if self.training and config.noise:
+            x = x + config.noise * torch.randn_like(x)
+        x = functional.dropout(functional.gelu(self.project(x)), config.dropout, self.training)
+        x = functional.gelu(self.window(_padded(x.mT)))
+        x = functional.dropout(x.mT, config.dropout, self.training)
+        codes = self.code(functional.gelu(self.mix(x)) + x).mT
+        # [*B, K, T, 8] neighbours and one weight for each
+        neighbours = _padded(codes).unfold(-1, WINDOW, 1)
+        weights = _padded(self.attention(codes)).unfold(-1, WINDOW, 1).softmax(-1)
+        return (neighbours * weights).sum(-1).mT
+
+    def _check(self, features: Tensor) -> None:
+        if features.shape[-1] != self.config.feature_width:
+            raise InputError(
+                f"features are {features.shape[-1]} wide, but this head was trained on features "
+                f"{self.config.feature_width} wide: use the encoder it was trained with"
+            )
+
+
+def _padded(x: Float[Tensor, "*B C T"]) -> Float[Tensor, "*B C T_padded"]:
+    """The ends held, so that a window of eight at every row fits."""
+    before = x[..., :1].expand(*x.shape[:-1], _PAST)
+    after = x[..., -1:].expand(*x.shape[:-1], _FUTURE)
+    return torch.cat((before, x, after), dim=-1)

@@ -1,0 +1,179 @@
+"""A talking head of 3D Gaussians in front of a still picture.
+
+Gaussians live in head coordinates at one canonical expression (mouth open, so that the lips are
+apart). For each frame the branches change them, the head's pose carries them into the camera, and
+those below the chin follow the head only in part. What no Gaussian covers is the plate.
+
+Order of the Gaussians: mouth interior, lower face, cheeks, eyes and brows, everything else; each
+branch owns one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from se4lip.head.camera import resized
+from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
+from se4lip.head.splat.deform import COLOUR, LOG_SCALE, MEAN, OPACITY, Branch, BranchConfig
+from se4lip.head.splat.gaussians import Gaussians, RawGaussians
+from se4lip.head.splat.raster import RasterConfig, rasterize
+from se4lip.types import Camera
+
+EPS2D_PX2 = 0.3  # the low-pass of the size trained at; scaled along with the picture
+
+
+@dataclass(frozen=True)
+class SplatHeadConfig:
+    """``runs`` are the row numbers at which the parts of the head begin: mouth interior (0), lower
+    face, cheeks, eyes and brows, everything else, and the total."""
+
+    camera: Camera
+    runs: tuple[int, int, int, int, int, int]
+    feature_width: int
+    mouth_width: int
+    eye_width: int
+    look_width: int
+    curves: int = 12
+
+
+class SplatHead(nn.Module):
+    """Features and motion to pictures. Colours are sRGB in [0, 1], as in the video."""
+
+    def __init__(self, config: SplatHeadConfig, raw: RawGaussians) -> None:
+        super().__init__()
+        self.config = config
+        interior, lower, cheeks, eyes, rest, total = config.runs
+        self.raw = nn.ParameterDict(raw.tensors())
+        self.head_share = nn.Parameter(torch.ones(total))
+        curves, mouth = config.curves, config.mouth_width
+        self.interior = Branch(BranchConfig(interior, lower, mouth, curves))
+        self.face = Branch(BranchConfig(lower, eyes, mouth, curves))
+        self.eyes = Branch(BranchConfig(cheeks, rest, config.eye_width, curves))
+        self.look = Branch(BranchConfig(interior, total, config.look_width, 0))
+        self.plate = nn.Parameter(torch.zeros(config.camera.height_px, config.camera.width_px, 3))
+        self.plate_look = nn.Parameter(torch.zeros(config.look_width, 3, 16, 16))
+        self.speech = SpeechWindow(SpeechWindowConfig(config.feature_width, mouth))
+
+    @property
+    def camera(self) -> Camera:
+        return self.config.camera
+
+    @property
+    def feature_width(self) -> int:
+        return self.config.feature_width
+
+    @torch.inference_mode()
+    def pictures(
+        self, codes: Float[Tensor, "T K"], motion: Motion, size_px: int | None = None
+    ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        """One picture per row of mouth codes (`speech` makes them of features)."""
+        device = self.plate.device
+        driven = (
+            codes,
+            motion.eyes,
+            motion.look,
+            motion.camera_from_head,
+            motion.camera_from_torso,
+        )
+        for rows in zip(*(torch.as_tensor(track).to(device) for track in driven), strict=True):
+            picture = self.draw(*rows, size_px)
+            yield (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).cpu().numpy()
+
+    def gaussians(
+        self, mouth: Float[Tensor, " K"], eyes: Float[Tensor, " E"], look: Float[Tensor, " L"]
+    ) -> Gaussians:
+        """The Gaussians of one frame, in head coordinates."""
+        raw = self.raw
+        change = self.look(look)
+        driven = ((self.interior, mouth), (self.face, mouth), (self.eyes, eyes))
+        for branch, code in driven:
+            start, stop = branch.config.start, branch.config.stop
+            grown = functional.pad(branch(code), (0, 0, start, len(change) - stop))
+            change = change + grown
+        return RawGaussians(
+            means=raw["means"] + change[:, MEAN],
+            log_scales=raw["log_scales"] + change[:, LOG_SCALE],
+            quats=raw["quats"],
+            opacity_logits=raw["opacity_logits"] + change[:, OPACITY].squeeze(1),
+            colours=raw["colours"] + change[:, COLOUR],
+        ).activate()
+
+    def posed(
+        self,
+        gaussians: Gaussians,
+        camera_from_head: Float[Tensor, "3 4"],
+        camera_from_torso: Float[Tensor, "3 4"],
+    ) -> Gaussians:
+        """Head to camera coordinates: with the head or with the torso, by each one's `head_share`."""
+        share = self.head_share.clamp(0, 1)[:, None]
+        with_head = gaussians.means @ camera_from_head[:, :3].T + camera_from_head[:, 3]
+        with_torso = gaussians.means @ camera_from_torso[:, :3].T + camera_from_torso[:, 3]
+        turn = share * quat_from_rotation(camera_from_head[:, :3])
+        turn = turn + (1 - share) * quat_from_rotation(camera_from_torso[:, :3])
+        return Gaussians(
+            means=share * with_head + (1 - share) * with_torso,
+            scales=gaussians.scales,
+            quats=quat_product(turn, gaussians.quats),
+            opacities=gaussians.opacities,
+            colours=gaussians.colours,
+        )
+
+    def background(self, look: Float[Tensor, " L"]) -> Float[Tensor, "H W 3"]:
+        tint = torch.einsum("l,lchw->chw", look, self.plate_look)
+        size = self.plate.shape[:2]
+        tint = functional.interpolate(tint[None], size, mode="bilinear", align_corners=False)[0]
+        return self.plate + tint.permute(1, 2, 0)
+
+    def draw(
+        self,
+        mouth: Float[Tensor, " K"],
+        eyes: Float[Tensor, " E"],
+        look: Float[Tensor, " L"],
+        camera_from_head: Float[Tensor, "3 4"],
+        camera_from_torso: Float[Tensor, "3 4"],
+        width_px: int | None = None,
+    ) -> Float[Tensor, "H W 3"]:
+        """One frame; differentiable. ``width_px`` None is the size trained at."""
+        camera, background = self.config.camera, self.background(look)
+        scale = 1.0
+        if width_px is not None and width_px != camera.width_px:
+            scale = width_px / camera.width_px
+            camera = resized(camera, width_px, round(camera.height_px * scale))
+            background = functional.interpolate(
+                background.permute(2, 0, 1)[None],
+                (camera.height_px, camera.width_px),
+                mode="bicubic",
+                align_corners=False,
+            )[0].permute(1, 2, 0)
+        placed = self.posed(self.gaussians(mouth, eyes, look), camera_from_head, camera_from_torso)
+        low_pass = RasterConfig(eps2d_px2=EPS2D_PX2 * scale**2)
+        return rasterize(placed, camera, background.contiguous(), config=low_pass)[0]
+
+
+def quat_from_rotation(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, " 4"]:
+    """(w, x, y, z) of a rotation by less than 180 degrees, any length."""
+    r = rotation
+    w = 1 + r[0, 0] + r[1, 1] + r[2, 2]
+    return torch.stack((w, r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1])) / w
+
+
+def quat_product(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    """The rotation ``b`` followed by ``a``."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        (
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ),
+        dim=-1,
+    )

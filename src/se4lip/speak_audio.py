@@ -1,0 +1,159 @@
+"""The verb ``speak``: an avatar says what is heard in a recording.
+
+Everything is streamed: sound comes in by the second, pictures go out one by one, and memory does not
+grow with the length of the speech.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from se4lip.artifacts.avatar import Avatar, load_avatar
+from se4lip.artifacts.encoder import encoder_identity, load_encoder
+from se4lip.encoder.streaming import SpeechStream
+from se4lip.head.base import Head
+from se4lip.head.motion import there_and_back
+from se4lip.head.speech_window import CONTEXT_FRAMES
+from se4lip.io.audio import iter_speech
+from se4lip.io.files import read_array
+from se4lip.io.video import VideoConfig, write_video
+from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
+
+Features = Float32[np.ndarray, "T D"]
+Picture = UInt8[np.ndarray, "H W 3"]
+
+_CHUNK_S = 10.0
+SMALLEST_PX, LARGEST_PX = 64, 2048
+
+
+@dataclass
+class Spoken:
+    """What was made, and where the time went, in seconds."""
+
+    video: Path
+    frames: int = 0
+    size_px: int = 0
+    elapsed_s: float = 0.0
+    profile_s: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def frames_per_s(self) -> float:
+        return self.frames / self.elapsed_s if self.elapsed_s else 0.0
+
+
+def speak(
+    avatar: Path | Avatar,
+    audio: Path,
+    out: Path,
+    size_px: int | None = None,
+    encoder: Path | None = None,
+    features: Path | None = None,
+    config: VideoConfig = VideoConfig(),
+    on_progress: Callable[[float], None] = lambda done_s: None,
+) -> Spoken:
+    """Write a video of ``avatar`` saying ``audio``; its head moves as in its recordings.
+
+    ``features`` is a ``.npy`` file ``[T, D]`` at 25 rows a second to be used instead of the
+    encoder's. ``on_progress`` is told the seconds of video that are done.
+
+    Raises:
+        InputError: a file that cannot be read or written, features of another encoder than the
+            avatar's, or an impossible size.
+    """
+    if size_px is not None and not SMALLEST_PX <= size_px <= LARGEST_PX:
+        raise InputError(
+            f"a picture of {size_px} px was asked for: give --size from {SMALLEST_PX} to {LARGEST_PX}"
+        )
+    if isinstance(avatar, Path):
+        avatar = load_avatar(avatar)
+    head: Head = avatar.head
+    clock = _Clock()
+    if features is None:
+        if not avatar.encoder.sha256:
+            raise InputError(
+                f"this avatar was trained on {avatar.encoder.name}, not on an encoder's features: "
+                "give --features FILE.npy of the same kind"
+            )
+        avatar.check_encoder(encoder_identity(encoder))
+        heard = _encoded(audio, encoder)
+    else:
+        heard = iter([read_array(features, "feature file").astype(np.float32)])
+
+    done = Spoken(out, size_px=size_px or head.camera.width_px)
+
+    def pictures() -> Iterator[Picture]:
+        for codes in mouth_codes(head, clock.timed("speech to mouth codes", heard)):
+            rows = there_and_back(len(avatar.replay), done.frames, len(codes))
+            drawn = head.pictures(codes, avatar.replay[rows], size_px)
+            for picture in clock.timed("drawing", drawn):
+                done.frames += 1
+                yield picture
+                if done.frames % FRAME_RATE_HZ == 0:
+                    on_progress(done.frames / FRAME_RATE_HZ)
+
+    began = time.perf_counter()
+    write_video(out, pictures(), iter_speech(audio, 1.0), config, comment="synthetic speech video")
+    done.elapsed_s = time.perf_counter() - began
+    done.profile_s = clock.seconds | {
+        "writing the video": done.elapsed_s - sum(clock.seconds.values())
+    }
+    return done
+
+
+def mouth_codes(head: Head, features: Iterable[Features]) -> Iterator[torch.Tensor]:
+    """Codes of features that come in pieces, the same as if they came at once."""
+    kept = np.zeros((0, head.feature_width), np.float32)
+    before = 0  # rows of `kept` whose codes are out already
+    pieces = iter(features)
+    ended = False
+    while not ended:
+        piece = next(pieces, None)
+        ended = piece is None
+        if piece is not None:
+            kept = np.concatenate((kept, piece)) if len(kept) else piece
+        ready = len(kept) if ended else len(kept) - CONTEXT_FRAMES
+        if ready <= before:
+            continue
+        with torch.inference_mode():
+            codes = head.speech(torch.from_numpy(kept))
+        yield codes[before:ready]
+        surplus = max(0, ready - CONTEXT_FRAMES)
+        kept, before = kept[surplus:], ready - surplus
+
+
+def _encoded(audio: Path, encoder: Path | None) -> Iterator[Features]:
+    stream = SpeechStream(load_encoder(encoder).speech, SAMPLE_RATE_HZ)
+    state = stream.init()
+    for speech in iter_speech(audio, _CHUNK_S):
+        state, found = stream.step(state, speech.samples)
+        yield found
+    yield stream.finish(state)[1]
+
+
+class _Clock:
+    """Adds up the time that iterators take to make their items."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, what: str, items: Iterable[Any]) -> Iterator[Any]:
+        iterator = iter(items)
+        while True:
+            began = time.perf_counter()
+            item = next(iterator, _END)
+            took = time.perf_counter() - began
+            self.seconds[what] = self.seconds.get(what, 0.0) + took
+            if item is _END:
+                return
+            yield item
+
+
+_END = object()

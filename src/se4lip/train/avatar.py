@@ -1,0 +1,242 @@
+"""Making a talking head of a filmed person: ``se4lip train avatar``.
+
+Two things are learned one after the other. Speech to mouth (`avatar_speech`): the speech window learns
+the mouth's codes, as landmarks show them, from every take. Mouth to picture (`avatar_picture`):
+Gaussians learn what the person looks like for given codes, from the codes of the real mouth, so that
+what speech does not tell never blurs the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+
+from se4lip.artifacts.avatar import Avatar, save_avatar
+from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity, load_encoder
+from se4lip.audio.voice_activity import speech_frames
+from se4lip.encoder.streaming import encode_offline
+from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
+from se4lip.head.splat.canonical import CanonicalConfig
+from se4lip.io.config import to_plain
+from se4lip.io.dataset import Dataset, open_dataset
+from se4lip.io.files import read_array, writable_folder
+from se4lip.train.avatar_material import (
+    Material,
+    MaterialConfig,
+    Spoken,
+    framed_pictures,
+    gather,
+    shown_of,
+    sliced,
+    takes_of,
+)
+from se4lip.train.avatar_picture import PictureLoss, PictureTask, relative_rate
+from se4lip.train.avatar_speech import Heard, MouthTask, resting_code, silent_take
+from se4lip.train.avatar_start import start_head
+from se4lip.train.devices import chosen_device, machine
+from se4lip.train.loop import LoopConfig, train
+from se4lip.train.split import Split
+from se4lip.types import SAMPLE_RATE_HZ, InputError, Speech
+
+AVATAR_FILE = "avatar.safetensors"
+_SILENCE_S = 4.0
+_VALIDATION_TAKES, _VALIDATION_PICTURES = 20, 24
+
+Features = Float32[np.ndarray, "T D"]
+
+
+@dataclass(frozen=True)
+class AvatarRecipe:
+    """Everything that decides what comes out of a training run, but for the data."""
+
+    material: MaterialConfig = field(default_factory=MaterialConfig)
+    canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
+    curves: int = 12  # nonlinear functions of a code (`splat.deform`)
+    hidden: int = 64  # of the speech window
+    picture_loss: PictureLoss = field(default_factory=PictureLoss)
+    speech: LoopConfig = field(
+        default_factory=lambda: LoopConfig(
+            steps=900,
+            learning_rate=3e-3,
+            warmup_steps=50,
+            weight_decay=0.01,
+            average_decay=0.99,
+            log_every=100,
+            validate_every=300,
+        )
+    )
+    pictures: LoopConfig = field(
+        default_factory=lambda: LoopConfig(
+            steps=5000,
+            learning_rate=1e-3,
+            warmup_steps=50,
+            final_rate=0.02,
+            weight_decay=0.0,
+            clip_norm=float("inf"),
+            average_decay=0.99,
+            log_every=100,
+            validate_every=1000,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Whose features an avatar hears: those of an encoder, or of files ``NAME.npy`` of any width."""
+
+    identity: EncoderIdentity
+    features: Callable[[str, Speech], Features]
+    silence: Features | None
+
+
+def encoder_listener(encoder: Path | None) -> Listener:
+    """Features of se4lip's encoder, the shipped one by default."""
+    speech = load_encoder(encoder).speech
+
+    def features(name: str, heard: Speech) -> Features:
+        return encode_offline(speech, heard.samples, heard.sample_rate_hz)
+
+    silence = np.zeros(round(_SILENCE_S * SAMPLE_RATE_HZ), np.float32)
+    return Listener(encoder_identity(encoder), features, features("", Speech(silence)))
+
+
+def file_listener(folder: Path) -> Listener:
+    """Features that some other encoder wrote, one ``[T, D]`` file for each clip."""
+
+    def features(name: str, heard: Speech) -> Features:
+        found = read_array(folder / f"{name}.npy", "feature file")
+        if found.ndim != 2 or found.dtype.kind != "f" or not np.isfinite(found).all():
+            raise InputError(
+                f"{folder / name}.npy holds {found.dtype} {list(found.shape)}, but finite floating "
+                "point [T, D] at 25 rows a second is needed"
+            )
+        return found.astype(np.float32)
+
+    return Listener(EncoderIdentity(f"files in {folder.name}", "", 0), features, None)
+
+
+def train_avatar(
+    dataset: Path,
+    out: Path,
+    recipe: AvatarRecipe,
+    encoder: Path | None = None,
+    features: Path | None = None,
+    split: Split = "train",
+    videos: Path | None = None,
+    device: str = "auto",
+    name: str | None = None,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Make an avatar of the person in a prepared data set and write ``out/avatar.safetensors``.
+
+    A run that was interrupted goes on from its checkpoints if nothing else changed. ``features``
+    is a folder of feature files to use in place of ``encoder``. ``videos`` is where the recordings
+    are now, if they have moved.
+
+    Raises:
+        InputError: data that cannot be read, too short, or a run of another configuration.
+    """
+    writable_folder(out)
+    where = chosen_device(device)
+    listener = encoder_listener(encoder) if features is None else file_listener(features)
+    torch.manual_seed(recipe.speech.seed)
+    data = open_dataset(dataset)
+    material = gather(data, split, recipe.material, videos, report)
+    held_out = _held_out(data, material, videos) if split == "train" else []
+
+    heard = [_heard(data, one, listener) for one in material.spoken]
+    width = heard[0].features.shape[1]
+    identity = {
+        "recipe": to_plain(recipe),
+        "data": [data.name, len(material.shown), len(heard)],
+        "encoder": [listener.identity.name, listener.identity.sha256, width],
+    }
+    torch.manual_seed(recipe.speech.seed)
+    window = SpeechWindow(SpeechWindowConfig(width, material.person.mouth.width, recipe.hidden))
+    window.normalise_by(torch.from_numpy(np.concatenate([one.features for one in heard])))
+    rest = resting_code(
+        material.person.mouth,
+        [one.mouth for one in heard],
+        [_speaking(data, one) for one in material.spoken],
+    )
+    if listener.silence is not None:
+        heard.append(silent_take(listener.silence, rest))
+    examined = [_heard(data, one, listener) for one in held_out[:_VALIDATION_TAKES]]
+    mouth_task = MouthTask(window, material.person.mouth, heard, examined)
+    window = train(mouth_task, recipe.speech, out / "speech", identity, report=report)
+
+    head = start_head(material, width, recipe.canonical, recipe.curves)
+    head.speech.load_state_dict(window.state_dict())
+    head.speech.requires_grad_(False)
+    validation = _validation(data, material, held_out, videos)
+    picture_task = PictureTask(head.to(where), material.shown, validation, recipe.picture_loss)
+    head = train(
+        picture_task,
+        recipe.pictures,
+        out / "pictures",
+        identity,
+        report=report,
+        relative_rate=relative_rate,
+    )
+    details = {
+        "name": name or data.name,
+        "recipe": to_plain(recipe),
+        "machine": machine(where),
+        "takes": len(material.spoken),
+        "look_takes": material.look_takes,
+        "reprojection_px": material.reprojection_px,
+    }
+    avatar = Avatar(
+        head=head.cpu().eval(),
+        person=material.person,
+        replay=material.replay,
+        encoder=EncoderIdentity(listener.identity.name, listener.identity.sha256, width),
+        details=details,
+    )
+    save_avatar(out / AVATAR_FILE, avatar)
+    return out / AVATAR_FILE
+
+
+def _heard(data: Dataset, one: Spoken, listener: Listener) -> Heard:
+    """Features of a whole clip, cut to its take; rows that files lack are the last row again."""
+    found = listener.features(one.take.clip, data.clip(one.take.clip).speech)
+    rows = np.arange(one.take.start, one.take.stop).clip(max=len(found) - 1)
+    return Heard(found[rows], one.mouth)
+
+
+def _speaking(data: Dataset, one: Spoken) -> Bool[np.ndarray, " T"]:
+    found = speech_frames(data.clip(one.take.clip).speech.samples)
+    rows = np.arange(one.take.start, one.take.stop).clip(max=len(found) - 1)
+    return found[rows]
+
+
+def _held_out(data: Dataset, material: Material, videos: Path | None) -> list[Spoken]:
+    """Takes of the validation split."""
+    found = []
+    for take in takes_of(data, "validation"):
+        track = sliced(data.clip(take.clip).track, take)
+        poses = material.person.head_poses(track)
+        found.append(Spoken(take, track, poses, material.person.mouth_codes(track, poses)))
+    return found
+
+
+def _validation(
+    data: Dataset, material: Material, held_out: list[Spoken], videos: Path | None
+) -> Shown | None:
+    """A few pictures of validation takes that show the avatar's look."""
+    person = material.person
+    alike = []
+    for one in held_out:
+        opening = framed_pictures(data, one.take, person.framing, [0], videos)
+        if person.has_this_look(opening, one.poses[:1]):
+            alike.append(one)
+        if len(alike) == _VALIDATION_PICTURES // 3:
+            break
+    if not alike:
+        return None
+    return shown_of(person, data, alike, _VALIDATION_PICTURES, videos)[0]

@@ -1,0 +1,104 @@
+"""Mouth to picture: Gaussians learn to look like the person for the codes of the real mouth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from se4lip.head.splat.head import SplatHead
+from se4lip.metrics.image import psnr, ssim
+from se4lip.train.avatar_material import Shown
+
+# Shares of the learning rate, by the beginning of a parameter's name. Lengths are centimetres.
+RATES = {
+    "raw.means": 4.0,
+    "raw.log_scales": 5.0,
+    "raw.quats": 2.0,
+    "raw.opacity_logits": 20.0,
+    "raw.colours": 4.0,
+    "head_share": 2.0,
+    "plate_look": 0.5,
+    "plate": 2.0,
+}
+BRANCH_RATE = {"vectors": 0.6, "curves": 1.0}
+
+
+def relative_rate(name: str) -> float:
+    """Of a parameter of `SplatHead`, by its name."""
+    for beginning, rate in RATES.items():
+        if name.startswith(beginning):
+            return rate
+    return next((rate for part, rate in BRANCH_RATE.items() if part in name), 1.0)
+
+
+@dataclass(frozen=True)
+class PictureLoss:
+    """Weights of mean absolute error, dissimilarity (1 - SSIM), and error of the mouth alone.
+
+    Similarity is measured in a square of ``ssim_share`` of the picture's side, another each step.
+    """
+
+    absolute: float = 0.8
+    dissimilarity: float = 0.2
+    mouth: float = 0.3
+    ssim_share: float = 0.6
+    scale: float = 100.0  # of the whole, so that gradients stay well above Adam's epsilon
+
+
+class PictureTask:
+    """One step: one picture."""
+
+    def __init__(
+        self, module: SplatHead, shown: Shown, validation: Shown | None, config: PictureLoss
+    ) -> None:
+        self.module = module
+        self.device = next(module.parameters()).device
+        self.shown, self.validation, self.config = shown, validation, config
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        config = self.config
+        i = int(torch.randint(len(self.shown), ()))
+        drawn, real = self._drawn(self.module, self.shown, i), self._real(self.shown, i)
+        error = (drawn - real).abs()
+        left, top, right, bottom = self.shown.mouth_boxes_px[i]
+        size = real.shape[0]
+        side = max(16, round(config.ssim_share * size))
+        x, y = (int(torch.randint(size - side + 1, ())) for _ in range(2))
+        part = (slice(y, y + side), slice(x, x + side))
+        alike = ssim(_batch(drawn[part]), _batch(real[part]), 1.0)[0]
+        total = config.absolute * error.mean() + config.dissimilarity * (1 - alike)
+        if right > left and bottom > top:
+            total = total + config.mouth * error[top:bottom, left:right].mean()
+        return config.scale * total, {}
+
+    @torch.no_grad()
+    def validate(self, module: SplatHead) -> dict[str, float]:
+        if self.validation is None:
+            return {}
+        figures = []
+        for i in range(len(self.validation)):
+            drawn = _batch(self._drawn(module, self.validation, i).clamp(0, 1))
+            real = _batch(self._real(self.validation, i))
+            figures.append(torch.stack((psnr(drawn, real, 1.0)[0], ssim(drawn, real, 1.0)[0])))
+        psnr_db, similarity = torch.stack(figures).mean(0).tolist()
+        return {"psnr_db": psnr_db, "ssim": similarity}
+
+    def _drawn(self, module: SplatHead, shown: Shown, i: int) -> Tensor:
+        motion = shown.motion
+        rows = (
+            shown.mouth[i],
+            motion.eyes[i],
+            motion.look[i],
+            motion.camera_from_head[i],
+            motion.camera_from_torso[i],
+        )
+        return module.draw(*(torch.from_numpy(row).to(self.device) for row in rows))
+
+    def _real(self, shown: Shown, i: int) -> Tensor:
+        return torch.from_numpy(shown.pictures[i]).to(self.device).float() / 255
+
+
+def _batch(picture: Tensor) -> Tensor:
+    return picture.permute(2, 0, 1)[None]

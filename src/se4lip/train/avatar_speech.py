@@ -1,0 +1,126 @@
+"""Speech to mouth: a speech window learns the mouth's codes from every take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32
+from torch import Tensor
+
+from se4lip.face.expression import (
+    INNER_LIPS,
+    LOWER_INNER_LIP,
+    OUTER_LIPS,
+    UPPER_INNER_LIP,
+    MouthModel,
+)
+from se4lip.head.speech_window import CONTEXT_FRAMES, SpeechWindow
+
+_SEGMENT_FRAMES = 60
+_SEGMENTS = 16  # a step
+_SILENCE_FRAMES = 75
+_MARGIN_FRAMES = 5  # around speech, that are no silence: lips open before they are heard
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Features and mouth codes of one take, row by row."""
+
+    features: Float32[np.ndarray, "T D"]
+    mouth: Float32[np.ndarray, "T K"]
+
+    def __len__(self) -> int:
+        return len(self.mouth)
+
+
+def aperture_cm(mouth: MouthModel, codes: Float[np.ndarray, "T K"]) -> Float[np.ndarray, " T"]:
+    """How far the lips are apart in the middle."""
+    upper, lower = UPPER_INNER_LIP, LOWER_INNER_LIP
+    moved = mouth.basis_cm[:, lower, 1] - mouth.basis_cm[:, upper, 1]
+    return mouth.shape_cm[lower, 1] - mouth.shape_cm[upper, 1] + codes @ moved
+
+
+def resting_code(
+    mouth: MouthModel,
+    codes: Sequence[Float32[np.ndarray, "T K"]],
+    speaking: Sequence[Bool[np.ndarray, " T"]],
+) -> Float32[np.ndarray, " K"]:
+    """The closed mouth: what the lips do in silence, in the half of it when they are closest.
+
+    Without silence, the mean of the twentieth of all frames in which they are closest.
+    """
+    reach = np.ones(2 * _MARGIN_FRAMES + 1)
+    silent = np.concatenate(
+        [np.convolve(s, reach)[_MARGIN_FRAMES:-_MARGIN_FRAMES] == 0 for s in speaking]
+    )
+    every = np.concatenate(codes)
+    share = 0.5
+    if silent.sum() < 10:
+        silent[:], share = True, 0.05
+    gap = aperture_cm(mouth, every)
+    closed = silent & (gap <= np.quantile(gap[silent], share))
+    return every[closed].mean(0)
+
+
+class MouthTask:
+    """One step: segments of takes, and one of silence, which must show the resting mouth."""
+
+    def __init__(
+        self,
+        module: SpeechWindow,
+        mouth: MouthModel,
+        heard: Sequence[Heard],
+        validation: Sequence[Heard],
+    ) -> None:
+        self.module = module
+        self.mouth = mouth
+        self.validation = validation
+        lips = list(OUTER_LIPS + INNER_LIPS)
+        self.lips_mm = torch.from_numpy(
+            10 * mouth.basis_cm[:, lips].reshape(mouth.width, -1)
+        ).float()
+        self.features = torch.from_numpy(np.concatenate([h.features for h in heard]))
+        self.codes = torch.from_numpy(np.concatenate([h.mouth for h in heard]))
+        self.length = torch.tensor([len(h) for h in heard])
+        self.first = self.length.cumsum(0) - self.length
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        frames = _SEGMENT_FRAMES + 2 * CONTEXT_FRAMES
+        take = torch.multinomial(self.length.float(), _SEGMENTS, replacement=True)
+        length = self.length[take, None]
+        start = (torch.rand(_SEGMENTS, 1) * length).long() - frames // 2
+        at = start + torch.arange(frames)
+        rows = self.first[take, None] + at.clamp(min=0).minimum(length - 1)
+        inside = (at >= 0) & (at < length)
+        inside[:, :CONTEXT_FRAMES] = inside[:, -CONTEXT_FRAMES:] = False
+        error = (self.module(self.features[rows]) - self.codes[rows]) * inside[..., None]
+        both = (inside[:, 1:] & inside[:, :-1])[..., None]
+        lips = error @ self.lips_mm
+        count = inside.sum() * self.lips_mm.shape[1]
+        place = lips.abs().sum() / count
+        speed = ((lips[:, 1:] - lips[:, :-1]) * both).abs().sum() / count
+        code = error.abs().sum() / (inside.sum() * error.shape[-1])
+        return place + 0.5 * speed + 0.1 * code, {"lips_mm": place.item()}
+
+    @torch.no_grad()
+    def validate(self, module: SpeechWindow) -> dict[str, float]:
+        if not self.validation:
+            return {}
+        module.eval()
+        apart, ours, real = [], [], []
+        for one in self.validation:
+            found = module(torch.from_numpy(one.features)).numpy()
+            lips = (found - one.mouth) @ self.lips_mm.numpy()
+            apart.append(np.linalg.norm(lips.reshape(len(one), -1, 3)[..., :2], axis=-1).mean())
+            ours.append(aperture_cm(self.mouth, found))
+            real.append(aperture_cm(self.mouth, one.mouth))
+        agreement = np.corrcoef(np.concatenate(ours), np.concatenate(real))[0, 1]
+        return {"lips_mm": float(np.mean(apart)), "aperture_correlation": float(agreement)}
+
+
+def silent_take(features: Float32[np.ndarray, "T D"], rest: Float32[np.ndarray, " K"]) -> Heard:
+    """Digital silence, and the mouth that belongs to it."""
+    return Heard(features, np.repeat(rest[None], len(features), axis=0))
