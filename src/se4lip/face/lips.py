@@ -138,21 +138,27 @@ def _local_eye_middle(
 def _crop(
     frame: UInt8[np.ndarray, "H W 3"], transform: Float[np.ndarray, "2 3"], size_px: int
 ) -> UInt8[np.ndarray, "S S 3"]:
+    # Only the part of the picture under the window is made floating point.
+    height, width = frame.shape[:2]
+    corners = np.array([(-1, -1, 1), (1, -1, 1), (-1, 1, 1), (1, 1, 1)]) @ transform.T
+    first = np.clip(np.floor(corners.min(0)) - 1, 0, (width - 1, height - 1)).astype(int)
+    last = np.clip(np.ceil(corners.max(0)) + 1, first + 1, (width, height)).astype(int)
+    part = frame[first[1] : last[1], first[0] : last[0]].astype(np.float32)
     # More samples than pixels, then their mean: no source pixel is stepped over.
     pitch_px = 2 * np.hypot(transform[0, 0], transform[1, 0]) / size_px
     finer = max(1, int(np.ceil(pitch_px)))
-    steps = (np.arange(size_px * finer) + 0.5) * 2 / (size_px * finer) - 1
-    x, y = np.meshgrid(steps, steps)
-    points = np.stack([x, y, np.ones_like(x)], -1) @ transform.T
-    # Only the part of the picture under the window is made floating point.
-    height, width = frame.shape[:2]
-    left, top = np.clip(np.floor(points.min((0, 1))) - 1, 0, (width - 1, height - 1)).astype(int)
-    right, bottom = np.clip(np.ceil(points.max((0, 1))) + 1, (left + 1, top + 1), (width, height))
-    part = torch.from_numpy(frame[top : int(bottom), left : int(right)].astype(np.float32))
-    grid = (points - (left, top)) * 2 / (part.shape[1], part.shape[0]) - 1
+    # From lip coordinates to those of the part, which torch also counts from -1 to 1.
+    half = (last - first)[:, None] / 2
+    part_from_lips = transform / half
+    part_from_lips[:, 2] -= first / half[:, 0] + 1
+    grid = functional.affine_grid(
+        torch.from_numpy(part_from_lips.astype(np.float32))[None],
+        [1, 3, size_px * finer, size_px * finer],
+        align_corners=False,
+    )
     samples = functional.grid_sample(
-        part.permute(2, 0, 1)[None],
-        torch.from_numpy(grid.astype(np.float32))[None],
+        torch.from_numpy(part).permute(2, 0, 1)[None],
+        grid,
         mode="bilinear",
         padding_mode="border",
         align_corners=False,

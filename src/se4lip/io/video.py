@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import av
 import numpy as np
@@ -52,7 +52,7 @@ def probe_video(path: Path | str) -> VideoInfo:
     with opened(path, "video") as container:
         stream = _video_stream(container, path)
         first = _first_frame(container, stream, path)
-        height_px, width_px = _upright(first).shape[:2]
+        height_px, width_px = _upright(first, _turn(first)).shape[:2]
         length_s: float | None = None
         if stream.duration:
             length_s = float(stream.duration * stream.time_base)
@@ -78,9 +78,11 @@ def read_frames(path: Path | str, start: int = 0) -> Iterator[Picture]:
     """
     picture: Picture | None = None
     shown: Any = None
+    turn: _Turn | None = None
     for frame in on_grid(_timed_from(path, start / FRAME_RATE_HZ), start):
+        turn = _turn(frame) if turn is None else turn
         if frame is not shown:
-            shown, picture = frame, _upright(frame)
+            shown, picture = frame, _upright(frame, turn)
         assert picture is not None
         yield picture
 
@@ -281,6 +283,8 @@ def _timed_from(path: Path | str, start_s: float) -> Iterator[tuple[float, float
     with opened(path, "video") as container:
         stream = _video_stream(container, path)
         stream.thread_type = "AUTO"
+        # Each thread holds frames; one for every core, in a worker for every core, fills memory.
+        stream.codec_context.thread_count = 2
         frames = _timed(container, stream, path)
         first = next(frames, None)
         if first is None:
@@ -319,15 +323,33 @@ def _timed(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[floa
         last_s = time_s
 
 
-def _upright(frame: Any) -> Picture:
-    """RGB pixels, turned and mirrored as the display matrix of the frame asks."""
-    picture = frame.to_ndarray(format="rgb24")
+class _Turn(NamedTuple):
+    """How stored pictures become upright ones: first transposed, then mirrored."""
+
+    transposed: bool = False
+    mirrored_y: bool = False
+    mirrored_x: bool = False
+
+
+def _turn(frame: Any) -> _Turn:
+    """What the display matrix of a stream's frame asks for.
+
+    It is asked of one frame only: side data and frame refer to each other in PyAV, so that frames
+    asked for it stay in memory until the garbage collector comes round.
+    """
     side = frame.side_data.get(SideData.DISPLAYMATRIX)
-    if side is not None:
-        # [[a, b, u], [c, d, v], ...]: x' = a x + c y, y' = b x + d y in 16.16 fixed point.
-        a, b, _, c, d = np.frombuffer(bytes(side), np.int32)[:5]
-        if abs(a) + abs(d) < abs(b) + abs(c):  # x' comes from y: transposed
-            picture = picture.swapaxes(0, 1)
-            a, d = c, b
-        picture = picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    if side is None:
+        return _Turn()
+    # [[a, b, u], [c, d, v], ...]: x' = a x + c y, y' = b x + d y in 16.16 fixed point.
+    a, b, _, c, d = np.frombuffer(bytes(side), np.int32)[:5]
+    if abs(a) + abs(d) < abs(b) + abs(c):  # x' comes from y
+        return _Turn(True, mirrored_y=bool(b < 0), mirrored_x=bool(c < 0))
+    return _Turn(False, mirrored_y=bool(d < 0), mirrored_x=bool(a < 0))
+
+
+def _upright(frame: Any, turn: _Turn) -> Picture:
+    picture = frame.to_ndarray(format="rgb24")
+    if turn.transposed:
+        picture = picture.swapaxes(0, 1)
+    picture = picture[:: -1 if turn.mirrored_y else 1, :: -1 if turn.mirrored_x else 1]
     return np.ascontiguousarray(picture)
