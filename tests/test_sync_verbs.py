@@ -98,7 +98,7 @@ def test_the_offset_of_a_data_set_is_found_stored_and_gone(tmp_path, late):
     assert (whole.source, own.source) == (None, "clip00.mp4")
     assert whole.frames == pytest.approx(late, abs=0.05)
     assert whole.sure
-    assert syncing.store_offsets(folder, [whole, own]) == [whole, own]
+    assert syncing.store_offsets(folder, [whole, own], "all") == [whole, own]
     again = syncing.dataset_offsets(folder)[0]
     assert again.reading.offset_frames == 0
     assert again.frames == pytest.approx(late, abs=0.05)
@@ -107,9 +107,23 @@ def test_the_offset_of_a_data_set_is_found_stored_and_gone(tmp_path, late):
 def test_an_offset_that_is_not_sure_is_not_stored(tmp_path):
     folder = data_set(tmp_path / "set", 2, 3)
     (whole, *_) = syncing.dataset_offsets(folder)
-    unsure = replace(whole, reading=replace(whole.reading, lead=1.0))
-    assert syncing.store_offsets(folder, [unsure]) == []
+    assert whole.sure
+    (doubted, *_) = syncing.dataset_offsets(folder, config=syncing.OffsetConfig(least_lead=1e9))
+    assert not doubted.sure
+    assert syncing.store_offsets(folder, [doubted], "all") == []
     assert all(entry.av_offset_frames == 0 for entry in open_dataset(folder).index.sources)
+
+
+def test_what_one_split_says_is_stored_for_its_recordings_alone(tmp_path):
+    folder = data_set(tmp_path / "set", 12, 2)
+    config = syncing.OffsetConfig(least_speech_s=1.0)
+    found = syncing.dataset_offsets(folder, split="train", config=config)
+    syncing.store_offsets(folder, found, "train")
+    data = open_dataset(folder)
+    stored = {entry.name: entry.av_offset_frames for entry in data.index.sources}
+    for name in data.names:
+        expected = 2 if name in clips_of(data, "train") else 0
+        assert stored[name] == pytest.approx(expected, abs=0.1)
 
 
 def test_an_encoder_that_knows_is_always_right_and_late_sound_is_always_wrong(tmp_path):

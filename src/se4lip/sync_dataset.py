@@ -22,11 +22,17 @@ from se4lip.metrics.sync import (
     read_similarity,
     similarity_by_sound,
 )
+from se4lip.train.split import Split, clips_of
 from se4lip.train.validation import Probe
-from se4lip.types import InputError
+from se4lip.types import FRAME_RATE_HZ, InputError
 
-LEAST_LEAD = 4.0  # standard errors; a stored offset changes training, so it must be sure
-LEAST_SPEECH_S = 10.0  # a recording with this much speech can have an offset of its own
+
+@dataclass(frozen=True)
+class OffsetConfig:
+    """When an offset is believed. What is stored changes training, so it must be sure."""
+
+    least_lead: float = 4.0  # standard errors by which it beats its rivals
+    least_speech_s: float = 10.0  # that a recording needs for an offset of its own
 
 
 @dataclass(frozen=True)
@@ -37,35 +43,40 @@ class SourceOffset:
     reading: SyncReading
     speech_seconds: float
     stored_frames: float  # what was applied on loading when this was measured
+    sure: bool
 
     @property
     def frames(self) -> float:
         """The whole offset: what is stored and what was still found."""
         return self.stored_frames + self.reading.offset_ms / FRAME_MS
 
-    @property
-    def sure(self) -> bool:
-        return self.reading.lead >= LEAST_LEAD and not self.reading.at_edge
 
-
-def dataset_offsets(path: Path, encoder: Path | None = None) -> list[SourceOffset]:
+def dataset_offsets(
+    path: Path,
+    encoder: Path | None = None,
+    split: Split = "all",
+    config: OffsetConfig | None = None,
+) -> list[SourceOffset]:
     """The offset of the whole data set first, then of every recording with speech enough.
+
+    With ``split`` only its recordings are listened to, so that a test can stay as it was found.
 
     Raises:
         InputError: no data set, or no speech in it.
     """
+    config = config or OffsetConfig()
     data, model = open_dataset(path), load_encoder(encoder)
     rows: dict[str, list[Tensor]] = {}
-    for name in data.names:
+    for name in clips_of(data, split):
         similarity = _similarity(model, data, name)
         rows.setdefault(data.source(name).source, []).append(similarity)
     stored = {entry.source: entry.av_offset_frames for entry in data.index.sources}
     whole = [part for parts in rows.values() for part in parts]
     mean = sum(stored[source] for source in rows) / max(1, len(rows))
-    found = [_read(None, whole, mean)]
+    found = [_read(None, whole, mean, config)]
     for source, parts in rows.items():
-        if sum(map(len, parts)) / 25 >= LEAST_SPEECH_S:
-            found.append(_read(source, parts, stored[source]))
+        if sum(map(len, parts)) / FRAME_RATE_HZ >= config.least_speech_s:
+            found.append(_read(source, parts, stored[source], config))
     known = [one for one in found if one is not None]
     if not known:
         raise InputError(
@@ -74,9 +85,12 @@ def dataset_offsets(path: Path, encoder: Path | None = None) -> list[SourceOffse
     return known
 
 
-def store_offsets(path: Path, found: list[SourceOffset]) -> list[SourceOffset]:
-    """Store the sure ones: the data set's for every recording, then each recording's own."""
-    sure = [one for one in found if one.sure]
+def store_offsets(path: Path, found: list[SourceOffset], split: Split) -> list[SourceOffset]:
+    """Store the sure ones: the data set's for every recording, then each recording's own.
+
+    What was heard of one ``split`` is stored for its own recordings alone.
+    """
+    sure = [one for one in found if one.sure and (split == "all" or one.source is not None)]
     for one in sure:
         set_av_offset(path, round(one.frames, 3), one.source)
     return sure
@@ -88,7 +102,12 @@ def _similarity(model: SE4Lip, data: Dataset, name: str) -> Tensor:
     return similarity_by_sound(speech, lips, SyncConfig())[probe.speaking]
 
 
-def _read(source: str | None, parts: list[Tensor], stored_frames: float) -> SourceOffset | None:
-    rows = torch.cat(parts)
+def _read(
+    source: str | None, parts: list[Tensor], stored_frames: float, config: OffsetConfig
+) -> SourceOffset | None:
+    rows = torch.cat(parts) if parts else torch.zeros(0, 1)
     reading = read_similarity(rows, torch.ones(len(rows), dtype=torch.bool), SyncConfig())
-    return SourceOffset(source, reading, len(rows) / 25, stored_frames) if reading else None
+    if reading is None:
+        return None
+    sure = reading.lead >= config.least_lead and not reading.at_edge
+    return SourceOffset(source, reading, len(rows) / FRAME_RATE_HZ, stored_frames, sure)

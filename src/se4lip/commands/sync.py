@@ -10,8 +10,9 @@ from se4lip.commands.shared import print_json, run
 from se4lip.io.pictures import save_picture
 from se4lip.plots import sync_picture
 from se4lip.prepare import mediapipe_tracker
+from se4lip.sync_dataset import OffsetConfig, dataset_offsets, store_offsets
 from se4lip.sync_video import sync as measure
-from se4lip.sync_dataset import dataset_offsets, store_offsets
+from se4lip.train.split import Split
 
 EXIT_CODES = {"in-sync": 0, "out-of-sync": 1, "cannot-tell": 3}
 
@@ -23,6 +24,8 @@ def sync(arguments: list[str]) -> int | None:
         encoder: Path | None = None,
         face_landmarker: Path | None = None,
         store: bool = False,
+        split: Split = "all",
+        offsets: Annotated[OffsetConfig, tyro.conf.arg(name="")] = OffsetConfig(),  # noqa: B008
         json: bool = False,
     ) -> int:
         """How far sound and lips of a video, or of a whole prepared data set, are apart.
@@ -36,10 +39,11 @@ def sync(arguments: list[str]) -> int | None:
             encoder: Weights to judge with, the shipped ones by default.
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
             store: Data sets: store what is sure, to be applied whenever a clip is loaded.
+            split: Data sets: listen to these recordings alone, and store for them alone.
             json: Print the report as JSON on standard output.
         """
         if video.is_dir():
-            return _sync_dataset(video, encoder, store, json)
+            return _sync_dataset(video, encoder, store, split, offsets, json)
         report = measure(video, mediapipe_tracker(face_landmarker), encoder)
         if picture is not None:
             title = f"{video.name}: {report.verdict}"
@@ -62,9 +66,11 @@ def sync(arguments: list[str]) -> int | None:
     return run(command, "sync", arguments)
 
 
-def _sync_dataset(path: Path, encoder: Path | None, store: bool, json: bool) -> int:
-    found = dataset_offsets(path, encoder)
-    stored = store_offsets(path, found) if store else []
+def _sync_dataset(
+    path: Path, encoder: Path | None, store: bool, split: Split, config: OffsetConfig, json: bool
+) -> int:
+    found = dataset_offsets(path, encoder, split, config)
+    stored = store_offsets(path, found, split) if store else []
     if json:
         rows = [
             {"source": one.source, "offset_frames": round(one.frames, 3), "sure": one.sure}
