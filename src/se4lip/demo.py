@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 
+from se4lip.artifacts.avatar import SHIPPED
 from se4lip.audio.spectrogram import SpectrogramConfig, log_power, power_spectrogram
 from se4lip.encode_speech import encode_file
 from se4lip.io.audio import read_speech
@@ -29,8 +30,8 @@ _WIDTH_PX, _FRAMES = 1280, 10
 class Demo:
     video: Path
     sheet: Path
-    seconds_of_speech: float
-    frames_per_second: float
+    seconds: float
+    frames_per_s: float
 
 
 def shipped_speech() -> Path:
@@ -43,7 +44,7 @@ def demo(
     audio: Path | None = None,
     avatar: Path | None = None,
     size_px: int | None = None,
-    progress: Callable[[float], None] | None = None,
+    on_progress: Callable[[float], None] = lambda done_s: None,
 ) -> Demo:
     """Let the shipped head say ``audio`` (or the shipped sentence) into the folder ``out``.
 
@@ -53,9 +54,9 @@ def demo(
     writable_folder(out)
     said = audio or shipped_speech()
     video, sheet = out / "demo.mp4", out / "speech-becoming-lips.png"
-    spoken = speak(avatar, said, video, size_px=size_px, progress=progress)
+    spoken = speak(avatar or SHIPPED, said, video, size_px, on_progress=on_progress)
     save_picture(sheet, speech_becoming_lips(said, video))
-    return Demo(video, sheet, spoken.frames / FRAME_RATE_HZ, spoken.frames_per_second)
+    return Demo(video, sheet, spoken.frames / FRAME_RATE_HZ, spoken.frames_per_s)
 
 
 def speech_becoming_lips(audio: Path, video: Path, longest_s: float = 6.0) -> Picture:

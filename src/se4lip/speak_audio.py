@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
-from se4lip.artifacts.avatar import Avatar, load_avatar
+from se4lip.artifacts.avatar import Avatar, avatar_file, load_avatar
 from se4lip.artifacts.encoder import encoder_identity, load_encoder
 from se4lip.encoder.streaming import SpeechStream
 from se4lip.head.base import Head
@@ -50,9 +50,9 @@ class Spoken:
 
 
 def speak(
-    avatar: Path | Avatar,
-    audio: Path,
-    out: Path,
+    avatar: Path | str | Avatar,
+    audio: Path | str,
+    out: Path | str,
     size_px: int | None = None,
     encoder: Path | None = None,
     features: Path | None = None,
@@ -60,6 +60,8 @@ def speak(
     on_progress: Callable[[float], None] = lambda done_s: None,
 ) -> Spoken:
     """Write a video of ``avatar`` saying ``audio``; its head moves as in its recordings.
+
+    ``avatar`` is a file that ``train avatar`` wrote, or "grid-s1", who comes with the package.
 
     ``features`` is a ``.npy`` file ``[T, D]`` at 25 rows a second to be used instead of the
     encoder's. ``on_progress`` is told the seconds of video that are done.
@@ -72,8 +74,9 @@ def speak(
         raise InputError(
             f"a picture of {size_px} px was asked for: give --size from {SMALLEST_PX} to {LARGEST_PX}"
         )
-    if isinstance(avatar, Path):
-        avatar = load_avatar(avatar)
+    audio, out = Path(audio), Path(out)
+    if not isinstance(avatar, Avatar):
+        avatar = load_avatar(avatar_file(avatar))
     head: Head = avatar.head
     clock = _Clock()
     if features is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,17 @@ class Avatar:
 
 def _called(identity: EncoderIdentity) -> str:
     return f"encoder {identity.name!r} ({identity.width} wide, sha256 {identity.sha256[:12]})"
+
+
+SHIPPED = "grid-s1"  # the avatar that comes with the package (docs/cards/avatar-grid-s1.md)
+
+
+def avatar_file(given: Path | str) -> Path:
+    """``given``, or the shipped avatar when it is only named and no such file is there."""
+    path = Path(given)
+    if str(given) == SHIPPED and not path.exists():
+        return Path(str(importlib.resources.files("se4lip") / "weights" / f"{SHIPPED}.safetensors"))
+    return path
 
 
 def save_avatar(path: Path, avatar: Avatar) -> None:

@@ -8,6 +8,8 @@ import tyro
 
 from se4lip.commands.shared import print_json, progress, run
 from se4lip.demo import demo as show
+from se4lip.demo import shipped_speech
+from se4lip.io.audio import promised_duration_s
 
 
 def demo(arguments: list[str]) -> int | None:
@@ -27,13 +29,14 @@ def demo(arguments: list[str]) -> int | None:
             size: Width of the video in pixels.
             json: Print where things are as JSON on standard output.
         """
+        total_s = promised_duration_s(audio or shipped_speech())
         with progress("speaking") as (_, advance):
-            shown = show(out, audio, avatar, size, advance)
+            shown = show(out, audio, avatar, size, lambda done_s: advance(done_s / (total_s or 60)))
         if json:
             print_json(asdict(shown))
         else:
             print(
-                f"{shown.seconds_of_speech:.1f} s of video at {shown.frames_per_second:.0f} frames "
+                f"{shown.seconds:.1f} s of video at {shown.frames_per_s:.0f} frames "
                 f"a second\nwatch   {shown.video}\nlook at {shown.sheet}"
             )
 
