@@ -24,8 +24,9 @@ VERBS: dict[str, Verb] = {
     "evaluate video": Verb("how good a talking head is", "evaluate:evaluate_video"),
     "evaluate encoder": Verb("how often the true offset is found", "encoder:evaluate_encoder"),
     "speak": Verb("an avatar says what a recording says", "avatar:speak"),
+    "evaluate avatar": Verb("rendered beside real", "avatar:evaluate_avatar"),
     "encode": Verb("speech -> lip features", "encode:encode"),
-    "export": Verb("speech encoder -> ONNX files", "export:export"),
+    "export": Verb("networks -> ONNX files", "export:export"),
     "sync": Verb("video -> how far sound and lips are apart", "sync:sync"),
 }
 

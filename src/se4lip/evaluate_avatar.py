@@ -1,0 +1,322 @@
+"""The verb ``evaluate avatar``: rendered beside real, on takes the avatar was not made from.
+
+Everything but the mouth is driven by the real video: head, torso, eyes and look are tracked in it, as
+they are in training. The mouth is driven by the sound alone, or, to tell the drawing's errors from
+the speech's, by the real mouth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, UInt8
+
+from se4lip.artifacts.avatar import Avatar, load_avatar
+from se4lip.artifacts.encoder import encoder_identity, load_encoder
+from se4lip.audio.voice_activity import speech_frames
+from se4lip.face.contour import lip_contour
+from se4lip.face.follow import FollowConfig, follow, sight
+from se4lip.face.lips import crop_lips, image_from_lips_transforms
+from se4lip.face.tracker import Tracker
+from se4lip.io.dataset import Dataset, open_dataset
+from se4lip.io.phones import read_phones
+from se4lip.io.pictures import contact_sheet
+from se4lip.metrics import closure, image, landmarks
+from se4lip.metrics.sync import measure_offset
+from se4lip.train.avatar import Listener, encoder_listener, file_listener
+from se4lip.train.avatar_material import Take, framed_pictures, motion_of, sliced, takes_of
+from se4lip.train.split import Split
+from se4lip.types import SAMPLES_PER_FRAME, FaceTrack, InputError, Speech
+
+Pictures = UInt8[np.ndarray, "T h w 3"]
+Driver = Literal["speech", "real mouth"]
+
+_SHEET_COLUMNS = 8
+_BATCH_FRAMES = 8
+_EVERY_FACE = FollowConfig(
+    longest_dropout_frames=1 << 30,
+    longest_second_face_frames=1 << 30,
+    cut_jump=math.inf,
+    cut_brightness=math.inf,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """One take: what was drawn, what was filmed, what a tracker sees in both, what is heard."""
+
+    take: Take
+    drawn: Pictures
+    real: Pictures
+    drawn_track: FaceTrack
+    real_track: FaceTrack
+    samples: Float32[np.ndarray, " S"]
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    @property
+    def speaking(self) -> Bool[np.ndarray, " T"]:
+        mask = np.zeros(len(self), bool)
+        active = speech_frames(self.samples)[: len(self)]
+        mask[: len(active)] = active
+        return mask
+
+
+@dataclass(frozen=True)
+class AvatarReport:
+    """Means over frames, the frames of all takes together. ``real_`` is the real video under the
+    same judge. A figure that could not be computed is NaN."""
+
+    avatar: str
+    dataset: str
+    split: Split
+    driver: Driver
+    takes: int
+    takes_of_other_looks: int
+    frames: int
+    psnr_db: float
+    psnr_mouth_db: float
+    ssim: float
+    lmd_px256: float
+    lmd_head_aligned_px256: float
+    aperture_correlation: float
+    width_correlation: float
+    jitter_px256: float
+    real_jitter_px256: float
+    silent_motion_px256: float
+    real_silent_motion_px256: float
+    sync_confidence: float
+    real_sync_confidence: float
+    sync_within_one_frame: float
+    real_sync_within_one_frame: float
+    closure_recall: float
+    real_closure_recall: float
+    closure_precision: float
+    real_closure_precision: float
+
+    def plain(self) -> dict[str, Any]:
+        """JSON values; NaN becomes null."""
+        return {
+            key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in asdict(self).items()
+        }
+
+
+def evaluate_avatar(
+    avatar: Path,
+    dataset: Path,
+    tracker: Tracker,
+    split: Split = "test",
+    encoder: Path | None = None,
+    features: Path | None = None,
+    driver: Driver = "speech",
+    all_looks: bool = False,
+    most_takes: int | None = None,
+    phones: Path | None = None,
+    videos: Path | None = None,
+    on_take: Callable[[Rendered], None] = lambda rendered: None,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> AvatarReport:
+    """Render the takes of ``split`` that show the avatar's look, or all of them, and judge them.
+
+    ``phones`` is a folder of forced alignments ``CLIP.txt`` (`io.phones`), for closure on b, m, p.
+    ``on_take`` is given each take as it is done, for sheets and videos.
+
+    Raises:
+        InputError: files that cannot be read, no take to judge, or another encoder.
+    """
+    loaded = load_avatar(avatar)
+    listener = encoder_listener(encoder) if features is None else file_listener(features)
+    if features is None:
+        loaded.check_encoder(encoder_identity(encoder))
+    data = open_dataset(dataset)
+    takes = takes_of(data, split)
+    tally, others = _Tally(None if features is not None else encoder), 0
+    for i, take in enumerate(takes):
+        on_progress(i / len(takes))
+        if most_takes is not None and tally.takes == most_takes:
+            break
+        if not all_looks and not _has_look(loaded, data, take, videos):
+            others += 1
+            continue
+        rendered = render_take(loaded, data, take, listener, driver, tracker, videos)
+        times = [] if phones is None else _phones(phones / f"{take.clip}.txt", take)
+        tally.add(rendered, times)
+        on_take(rendered)
+    if not tally.takes:
+        raise InputError(
+            f"none of the {len(takes)} takes of split {split!r} of {data.path} shows the look this "
+            "avatar draws: judge it on all with --all-looks, or choose another split"
+        )
+    return AvatarReport(
+        avatar=avatar.name,
+        dataset=data.name,
+        split=split,
+        driver=driver,
+        takes=tally.takes,
+        takes_of_other_looks=others,
+        **tally.figures(),
+    )
+
+
+def render_take(
+    avatar: Avatar,
+    data: Dataset,
+    take: Take,
+    listener: Listener,
+    driver: Driver,
+    tracker: Tracker,
+    videos: Path | None = None,
+) -> Rendered:
+    """Draw one take of a data set, moved as the person moved in it."""
+    clip, person = data.clip(take.clip), avatar.person
+    track = sliced(clip.track, take)
+    poses = person.head_poses(track)
+    real = framed_pictures(data, take, person.framing, None, videos)
+    motion = motion_of(person, track, poses, real)
+    if driver == "speech":
+        heard = listener.features(take.clip, clip.speech)
+        with torch.inference_mode():
+            codes = avatar.head.speech(torch.from_numpy(heard))
+        rows = np.arange(take.start, take.stop).clip(max=len(heard) - 1)
+        codes = codes[torch.from_numpy(rows)]
+    else:
+        codes = torch.from_numpy(person.mouth_codes(track, poses))
+    drawn = np.stack(list(avatar.head.pictures(codes, motion)))
+    samples = clip.speech.samples[take.start * SAMPLES_PER_FRAME : take.stop * SAMPLES_PER_FRAME]
+    return Rendered(take, drawn, real, _track(drawn, tracker), _track(real, tracker), samples)
+
+
+def sheet_rows(rendered: Rendered) -> list[tuple[str, Sequence[UInt8[np.ndarray, "H W 3"]]]]:
+    """Real and rendered pictures at moments spread over a take, and both mouths, for a sheet."""
+    moments = np.linspace(0, len(rendered) - 1, min(_SHEET_COLUMNS, len(rendered)))
+    at = moments.round().astype(int)
+    rows: list[tuple[str, Sequence[np.ndarray]]] = []
+    for name, pictures in (("real", rendered.real), ("rendered", rendered.drawn)):
+        where = image_from_lips_transforms(rendered.real_track)[at]
+        mouths = crop_lips(pictures[at], where, 128)
+        rows.append((f"{rendered.take.clip}, {name}", list(pictures[at])))
+        rows.append((f"{rendered.take.clip}, {name} mouth", list(mouths)))
+    return rows
+
+
+def sheet(rendered: Sequence[Rendered]) -> UInt8[np.ndarray, "H W 3"]:
+    return contact_sheet([row for one in rendered for row in sheet_rows(one)])
+
+
+def side_by_side(rendered: Rendered) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """Real on the left, rendered on the right."""
+    for real, drawn in zip(rendered.real, rendered.drawn, strict=True):
+        yield np.concatenate((real, drawn), axis=1)
+
+
+def sound_of(rendered: Rendered) -> Speech:
+    """The take's sound, exactly as long as its pictures."""
+    samples = np.zeros(len(rendered) * SAMPLES_PER_FRAME, np.float32)
+    samples[: len(rendered.samples)] = rendered.samples[: len(samples)]
+    return Speech(samples)
+
+
+class _Tally:
+    """Takes go in one by one, figures of all their frames come out; pictures are not kept."""
+
+    def __init__(self, encoder: Path | None) -> None:
+        self.takes = 0
+        self.model = load_encoder(encoder)
+        self.per_frame: dict[str, list[float]] = {}
+        self.drawn: list[np.ndarray] = []
+        self.real: list[np.ndarray] = []
+        self.speaking: list[np.ndarray] = []
+        self.phones: list[list[closure.Phone]] = []
+        self.sync: dict[str, list[tuple[int, float]]] = {"": [], "real_": []}
+
+    def add(self, one: Rendered, phones: list[closure.Phone]) -> None:
+        self.takes += 1
+        self.drawn.append(one.drawn_track.landmarks_px)
+        self.real.append(one.real_track.landmarks_px)
+        self.speaking.append(one.speaking)
+        self.phones.append(phones)
+        boxes = torch.from_numpy(landmarks.mouth_boxes_px(one.real_track.landmarks_px))
+        for start in range(0, len(one), _BATCH_FRAMES):
+            rows = slice(start, start + _BATCH_FRAMES)
+            drawn, real = image.pictures(one.drawn[rows]), image.pictures(one.real[rows])
+            mask = image.box_mask(boxes[rows], *real.shape[-2:])
+            for key, values in (
+                ("psnr_db", image.psnr(drawn, real, 1.0)),
+                ("psnr_mouth_db", image.psnr(drawn, real, 1.0, mask)),
+                ("ssim", image.ssim(drawn, real, 1.0)),
+            ):
+                self.per_frame.setdefault(key, []).extend(values.tolist())
+        for key, pictures, track in (
+            ("", one.drawn, one.drawn_track),
+            ("real_", one.real, one.real_track),
+        ):
+            crops = crop_lips(pictures, image_from_lips_transforms(track))
+            speech, lips, _ = self.model.embed_clip(
+                torch.from_numpy(sound_of(one).samples),
+                torch.from_numpy(crops),
+                torch.from_numpy(lip_contour(track)),
+            )
+            reading = measure_offset(speech, lips, torch.from_numpy(one.speaking))
+            if reading is not None:
+                self.sync[key].append((reading.offset_frames, reading.confidence))
+
+    def figures(self) -> dict[str, Any]:
+        figures: dict[str, Any] = {k: float(np.nanmean(v)) for k, v in self.per_frame.items()}
+        drawn, real = np.concatenate(self.drawn), np.concatenate(self.real)
+        figures |= {
+            "frames": len(real),
+            "lmd_px256": landmarks.lip_distance_px256(drawn, real),
+            "lmd_head_aligned_px256": landmarks.lip_distance_head_aligned_px256(drawn, real),
+        }
+        for name, shape in (("aperture", landmarks.lip_aperture), ("width", landmarks.lip_width)):
+            figures[f"{name}_correlation"] = landmarks.correlation(shape(drawn), shape(real))
+        threshold = closure.closed_below(landmarks.lip_aperture(real))
+        for key, tracks in (("", self.drawn), ("real_", self.real)):
+            silent = map(landmarks.silent_motion_px256, tracks, self.speaking)
+            figures[f"{key}jitter_px256"] = _mean(map(landmarks.jitter_px256, tracks))
+            figures[f"{key}silent_motion_px256"] = _mean(silent)
+            offsets = [abs(offset) <= 1 for offset, _ in self.sync[key]]
+            figures[f"{key}sync_confidence"] = _mean(sure for _, sure in self.sync[key])
+            figures[f"{key}sync_within_one_frame"] = _mean(map(float, offsets))
+            counts = closure.ClosureCounts()
+            for track, phones in zip(tracks, self.phones, strict=True):
+                gap = landmarks.lip_aperture(track)
+                counts += closure.count_closures(gap, phones, threshold)
+            figures[f"{key}closure_recall"] = counts.recall
+            figures[f"{key}closure_precision"] = counts.precision
+        return figures
+
+
+def _mean(values: Any) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _has_look(avatar: Avatar, data: Dataset, take: Take, videos: Path | None) -> bool:
+    person = avatar.person
+    opening = framed_pictures(data, take, person.framing, [0], videos)
+    poses = person.head_poses(sliced(data.clip(take.clip).track, take))
+    return person.has_this_look(opening, poses[:1])
+
+
+def _track(pictures: Pictures, tracker: Tracker) -> FaceTrack:
+    """Raises: InputError when there is no face in any of the pictures."""
+    return follow(list(sight(pictures, tracker)), _EVERY_FACE)[0]
+
+
+def _phones(file: Path, take: Take) -> list[closure.Phone]:
+    """The phones that sound within a take, timed from its start."""
+    start_s, stop_s = take.start / 25, take.stop / 25
+    return [
+        closure.Phone(name, begin - start_s, end - start_s)
+        for name, begin, end in read_phones(file)
+        if begin >= start_s and end <= stop_s
+    ]
