@@ -61,7 +61,8 @@ def avatar_file(given: Path | str) -> Path:
 
 
 def save_avatar(path: Path, avatar: Avatar) -> None:
-    """Write ``avatar`` whole or not at all; learned numbers in half precision, the plate in bytes."""
+    """Write ``avatar`` whole or not at all; learned numbers in half precision, the plate in
+    bytes."""
     tensors: dict[str, Tensor] = {}
     for name, value in avatar.head.state_dict().items():
         if name == "plate":

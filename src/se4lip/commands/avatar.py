@@ -18,6 +18,7 @@ from se4lip.io.video import write_video
 from se4lip.prepare import mediapipe_tracker
 from se4lip.speak_audio import speak as say
 from se4lip.train.avatar import AvatarRecipe
+from se4lip.train.avatar import relisten as hear
 from se4lip.train.avatar import train_avatar as train
 from se4lip.train.split import Split
 
@@ -31,6 +32,7 @@ def train_avatar(arguments: list[str]) -> int | None:
         features: Path | None = None,
         split: Split = "train",
         videos: Path | None = None,
+        seen: Path | None = None,
         device: str = "auto",
         name: str | None = None,
         recipe: Annotated[AvatarRecipe, tyro.conf.arg(name="")] = AvatarRecipe(),  # noqa: B008
@@ -47,10 +49,14 @@ def train_avatar(arguments: list[str]) -> int | None:
             features: Folder of NAME.npy, [T, D] for each clip, to be used instead of an encoder.
             split: Which recordings train: of ten, one tests, one validates, eight train; or all.
             videos: Where the recordings are now, if they have moved.
+            seen: An avatar of this person whose looks to keep: only hearing is learned anew.
             device: auto, cpu or cuda.
             name: The avatar's name.
         """
         say = Console(stderr=True, highlight=False).print
+        if seen is not None:
+            print(hear(dataset, out, recipe, seen, encoder, features, split, name, say))
+            return
         print(train(dataset, out, recipe, encoder, features, split, videos, device, name, say))
 
     return run(command, "train avatar", arguments)

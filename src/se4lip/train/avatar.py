@@ -1,25 +1,26 @@
 """Making a talking head of a filmed person: ``se4lip train avatar``.
 
-Two things are learned one after the other. Speech to mouth (`avatar_speech`): the speech window learns
-the mouth's codes, as landmarks show them, from every take. Mouth to picture (`avatar_picture`):
-Gaussians learn what the person looks like for given codes, from the codes of the real mouth, so that
-what speech does not tell never blurs the picture.
+Two things are learned one after the other. Speech to mouth (`avatar_speech`): the speech window
+learns the mouth's codes, as landmarks show them, from every take. Mouth to picture
+(`avatar_picture`): Gaussians learn what the person looks like for given codes, from the codes of
+the real mouth, so that what speech does not tell never blurs the picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
-from se4lip.artifacts.avatar import Avatar, save_avatar
+from se4lip.artifacts.avatar import Avatar, load_avatar, save_avatar
 from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity, load_encoder
 from se4lip.audio.voice_activity import speech_frames
 from se4lip.encoder.streaming import encode_offline
+from se4lip.face.person import Person
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.io.config import to_plain
@@ -87,7 +88,8 @@ class AvatarRecipe:
 
 @dataclass(frozen=True)
 class Listener:
-    """Whose features an avatar hears: those of an encoder, or of files ``NAME.npy`` of any width."""
+    """Whose features an avatar hears: those of an encoder, or of files ``NAME.npy`` of any
+    width."""
 
     identity: EncoderIdentity
     features: Callable[[str, Speech], Features]
@@ -147,31 +149,18 @@ def train_avatar(
     torch.manual_seed(recipe.speech.seed)
     data = open_dataset(dataset)
     material = gather(data, split, recipe.material, videos, report)
-    held_out = _held_out(data, material, videos) if split == "train" else []
+    held_out = _spoken(data, material.person, "validation") if split == "train" else []
 
-    heard = [_heard(data, one, listener) for one in material.spoken]
-    width = heard[0].features.shape[1]
+    window = _learn_to_hear(
+        data, material.person, material.spoken, held_out, listener, recipe, out, report
+    )
+    width = window.config.feature_width
     identity = {
         "recipe": to_plain(recipe),
-        "data": [data.name, len(material.shown), len(heard)],
+        "data": [data.name, len(material.shown), len(material.spoken)],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }
-    torch.manual_seed(recipe.speech.seed)
-    window = SpeechWindow(SpeechWindowConfig(width, material.person.mouth.width, recipe.hidden))
-    window.normalise_by(torch.from_numpy(np.concatenate([one.features for one in heard])))
-    rest = resting_code(
-        material.person.mouth,
-        [one.mouth for one in heard],
-        [_speaking(data, one) for one in material.spoken],
-    )
-    if listener.silence is not None:
-        heard.append(silent_take(listener.silence, rest))
-    examined = [_heard(data, one, listener) for one in held_out[:_VALIDATION_TAKES]]
-    mouth_task = MouthTask(window, material.person.mouth, heard, examined)
-    window = train(mouth_task, recipe.speech, out / "speech", identity, report=report)
-
-    head = start_head(material, width, recipe.canonical, recipe.curves)
-    head.speech.load_state_dict(window.state_dict())
+    head = start_head(material, width, recipe.canonical, recipe.curves).hearing_with(window)
     head.speech.requires_grad_(False)
     validation = _validation(data, material, held_out, videos)
     picture_task = PictureTask(head.to(where), material.shown, validation, recipe.picture_loss)
@@ -202,6 +191,75 @@ def train_avatar(
     return out / AVATAR_FILE
 
 
+def relisten(
+    dataset: Path,
+    out: Path,
+    recipe: AvatarRecipe,
+    seen: Path,
+    encoder: Path | None = None,
+    features: Path | None = None,
+    split: Split = "train",
+    name: str | None = None,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Give the avatar ``seen`` other features to hear and write ``out/avatar.safetensors``.
+
+    What it looks like stays to the bit; only the way from features to mouth codes is learned, in a
+    minute or two. So two encoders can be compared in one and the same head.
+
+    Raises:
+        InputError: as ``train_avatar``, or ``seen`` cannot be read.
+    """
+    writable_folder(out)
+    listener = encoder_listener(encoder) if features is None else file_listener(features)
+    data, avatar = open_dataset(dataset), load_avatar(seen)
+    spoken = _spoken(data, avatar.person, split)
+    held_out = _spoken(data, avatar.person, "validation") if split == "train" else []
+    window = _learn_to_hear(data, avatar.person, spoken, held_out, listener, recipe, out, report)
+    identity = EncoderIdentity(
+        listener.identity.name, listener.identity.sha256, window.config.feature_width
+    )
+    details = avatar.details | {"name": name or data.name, "speech": to_plain(recipe.speech)}
+    head = avatar.head.hearing_with(window)
+    save_avatar(
+        out / AVATAR_FILE, replace(avatar, head=head.eval(), encoder=identity, details=details)
+    )
+    return out / AVATAR_FILE
+
+
+def _learn_to_hear(
+    data: Dataset,
+    person: Person,
+    spoken: Sequence[Spoken],
+    held_out: Sequence[Spoken],
+    listener: Listener,
+    recipe: AvatarRecipe,
+    out: Path,
+    report: Callable[[str], None],
+) -> SpeechWindow:
+    """The network from features to the person's mouth codes, trained in ``out/speech``."""
+    heard = [_heard(data, one, listener) for one in spoken]
+    width = heard[0].features.shape[1]
+    torch.manual_seed(recipe.speech.seed)
+    window = SpeechWindow(SpeechWindowConfig(width, person.mouth.width, recipe.hidden))
+    window.normalise_by(torch.from_numpy(np.concatenate([one.features for one in heard])))
+    rest = resting_code(
+        person.mouth,
+        [one.mouth for one in heard],
+        [_speaking(data, one) for one in spoken],
+    )
+    if listener.silence is not None:
+        heard.append(silent_take(listener.silence, rest))
+    examined = [_heard(data, one, listener) for one in held_out[:_VALIDATION_TAKES]]
+    identity = {
+        "recipe": to_plain(recipe.speech),
+        "data": [data.name, len(spoken)],
+        "encoder": [listener.identity.name, listener.identity.sha256, width],
+    }
+    task = MouthTask(window, person.mouth, heard, examined)
+    return train(task, recipe.speech, out / "speech", identity, report=report)
+
+
 def _heard(data: Dataset, one: Spoken, listener: Listener) -> Heard:
     """Features of a whole clip, cut to its take; rows that files lack are the last row again."""
     found = listener.features(one.take.clip, data.clip(one.take.clip).speech)
@@ -215,13 +273,13 @@ def _speaking(data: Dataset, one: Spoken) -> Bool[np.ndarray, " T"]:
     return found[rows]
 
 
-def _held_out(data: Dataset, material: Material, videos: Path | None) -> list[Spoken]:
-    """Takes of the validation split."""
+def _spoken(data: Dataset, person: Person, split: Split) -> list[Spoken]:
+    """All takes of ``split``, with the poses and mouth codes that ``person`` reads off them."""
     found = []
-    for take in takes_of(data, "validation"):
+    for take in takes_of(data, split):
         track = sliced(data.clip(take.clip).track, take)
-        poses = material.person.head_poses(track)
-        found.append(Spoken(take, track, poses, material.person.mouth_codes(track, poses)))
+        poses = person.head_poses(track)
+        found.append(Spoken(take, track, poses, person.mouth_codes(track, poses)))
     return found
 
 

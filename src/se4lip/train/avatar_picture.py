@@ -94,7 +94,8 @@ class PictureTask:
             motion.camera_from_head[i],
             motion.camera_from_torso[i],
         )
-        return module.draw(*(torch.from_numpy(row).to(self.device) for row in rows))
+        mouth, eyes, look, head, torso = (torch.from_numpy(row).to(self.device) for row in rows)
+        return module.draw(mouth, eyes, look, head, torso)
 
     def _real(self, shown: Shown, i: int) -> Tensor:
         return torch.from_numpy(shown.pictures[i]).to(self.device).float() / 255

@@ -11,7 +11,7 @@ branch owns one run.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ class SplatHeadConfig:
     eye_width: int
     look_width: int
     curves: int = 12
+    speech_hidden: int = 64
 
 
 class SplatHead(nn.Module):
@@ -59,7 +60,9 @@ class SplatHead(nn.Module):
         self.look = Branch(BranchConfig(interior, total, config.look_width, 0))
         self.plate = nn.Parameter(torch.zeros(config.camera.height_px, config.camera.width_px, 3))
         self.plate_look = nn.Parameter(torch.zeros(config.look_width, 3, 16, 16))
-        self.speech = SpeechWindow(SpeechWindowConfig(config.feature_width, mouth))
+        self.speech = SpeechWindow(
+            SpeechWindowConfig(config.feature_width, mouth, config.speech_hidden)
+        )
 
     @property
     def camera(self) -> Camera:
@@ -68,6 +71,19 @@ class SplatHead(nn.Module):
     @property
     def feature_width(self) -> int:
         return self.config.feature_width
+
+    def hearing_with(self, speech: SpeechWindow) -> SplatHead:
+        """The same head, driven by other features through ``speech``."""
+        config = replace(
+            self.config,
+            feature_width=speech.config.feature_width,
+            speech_hidden=speech.config.hidden,
+        )
+        twin = SplatHead(config, RawGaussians.from_tensors(dict(self.raw.items())))
+        state = {n: v for n, v in self.state_dict().items() if not n.startswith("speech.")}
+        state |= {f"speech.{name}": value for name, value in speech.state_dict().items()}
+        twin.load_state_dict(state)
+        return twin
 
     @torch.inference_mode()
     def pictures(
@@ -82,8 +98,9 @@ class SplatHead(nn.Module):
             motion.camera_from_head,
             motion.camera_from_torso,
         )
-        for rows in zip(*(torch.as_tensor(track).to(device) for track in driven), strict=True):
-            picture = self.draw(*rows, size_px)
+        rows = zip(*(torch.as_tensor(track).to(device) for track in driven), strict=True)
+        for mouth, eyes, look, with_head, with_torso in rows:
+            picture = self.draw(mouth, eyes, look, with_head, with_torso, size_px)
             yield (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).cpu().numpy()
 
     def gaussians(
@@ -111,7 +128,8 @@ class SplatHead(nn.Module):
         camera_from_head: Float[Tensor, "3 4"],
         camera_from_torso: Float[Tensor, "3 4"],
     ) -> Gaussians:
-        """Head to camera coordinates: with the head or with the torso, by each one's `head_share`."""
+        """Head to camera coordinates: with the head or with the torso, by each one's
+        `head_share`."""
         share = self.head_share.clamp(0, 1)[:, None]
         with_head = gaussians.means @ camera_from_head[:, :3].T + camera_from_head[:, 3]
         with_torso = gaussians.means @ camera_from_torso[:, :3].T + camera_from_torso[:, 3]
