@@ -18,6 +18,8 @@ from jaxtyping import Bool, Float32
 
 from se4lip.artifacts.avatar import Avatar, load_avatar, save_avatar
 from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity, load_encoder
+from se4lip.audio.augment import SpeechAugmentConfig, augment_speech, draw_speech
+from se4lip.audio.timebase import frame_count
 from se4lip.audio.voice_activity import speech_frames
 from se4lip.encoder.streaming import encode_offline
 from se4lip.face.person import Person
@@ -50,6 +52,10 @@ _VALIDATION_TAKES, _VALIDATION_PICTURES = 20, 24
 
 Features = Float32[np.ndarray, "T D"]
 
+OTHER_VOICES = SpeechAugmentConfig(
+    voice=1.0, noise=0.3, noise_snr_db=(15.0, 40.0), babble=0.0, reverberation=0.3
+)
+
 
 @dataclass(frozen=True)
 class AvatarRecipe:
@@ -59,6 +65,10 @@ class AvatarRecipe:
     canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
     curves: int = 12  # nonlinear functions of a code (`splat.deform`)
     hidden: int = 64  # of the speech window
+    voices: int = (
+        2  # other voices in which each take is also heard, so that any voice moves the lips
+    )
+    voice: SpeechAugmentConfig = OTHER_VOICES
     picture_loss: PictureLoss = field(default_factory=PictureLoss)
     speech: LoopConfig = field(
         default_factory=lambda: LoopConfig(
@@ -94,17 +104,28 @@ class Listener:
     identity: EncoderIdentity
     features: Callable[[str, Speech], Features]
     silence: Features | None
+    in_another_voice: Callable[[Speech, int], Features] | None = None
 
 
-def encoder_listener(encoder: Path | None) -> Listener:
+def encoder_listener(encoder: Path | None, voice: SpeechAugmentConfig = OTHER_VOICES) -> Listener:
     """Features of se4lip's encoder, the shipped one by default."""
     speech = load_encoder(encoder).speech
+    bins = speech.config.spectrogram.bins
 
     def features(name: str, heard: Speech) -> Features:
         return encode_offline(speech, heard.samples, heard.sample_rate_hz)
 
+    @torch.inference_mode()
+    def in_another_voice(heard: Speech, seed: int) -> Features:
+        power = speech.power_of_frames(
+            torch.from_numpy(heard.samples)[None], frame_count(len(heard.samples))
+        )
+        draws = draw_speech(1, bins, voice, torch.Generator().manual_seed(seed))
+        return speech(augment_speech(power, power, draws))[0].numpy()
+
     silence = np.zeros(round(_SILENCE_S * SAMPLE_RATE_HZ), np.float32)
-    return Listener(encoder_identity(encoder), features, features("", Speech(silence)))
+    quiet = features("", Speech(silence))
+    return Listener(encoder_identity(encoder), features, quiet, in_another_voice)
 
 
 def file_listener(folder: Path) -> Listener:
@@ -145,7 +166,9 @@ def train_avatar(
     """
     writable_folder(out)
     where = chosen_device(device)
-    listener = encoder_listener(encoder) if features is None else file_listener(features)
+    listener = (
+        encoder_listener(encoder, recipe.voice) if features is None else file_listener(features)
+    )
     torch.manual_seed(recipe.speech.seed)
     data = open_dataset(dataset)
     material = gather(data, split, recipe.material, videos, report)
@@ -211,7 +234,9 @@ def relisten(
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
     """
     writable_folder(out)
-    listener = encoder_listener(encoder) if features is None else file_listener(features)
+    listener = (
+        encoder_listener(encoder, recipe.voice) if features is None else file_listener(features)
+    )
     data, avatar = open_dataset(dataset), load_avatar(seen)
     spoken = _spoken(data, avatar.person, split)
     held_out = _spoken(data, avatar.person, "validation") if split == "train" else []
@@ -250,9 +275,15 @@ def _learn_to_hear(
     )
     if listener.silence is not None:
         heard.append(silent_take(listener.silence, rest))
+    if listener.in_another_voice is not None:
+        for voice in range(recipe.voices):
+            for index, one in enumerate(spoken):
+                speech = data.clip(one.take.clip).speech
+                found = listener.in_another_voice(speech, voice * len(spoken) + index)
+                heard.append(_cut(found, one))
     examined = [_heard(data, one, listener) for one in held_out[:_VALIDATION_TAKES]]
     identity = {
-        "recipe": to_plain(recipe.speech),
+        "recipe": [to_plain(recipe.speech), recipe.voices, to_plain(recipe.voice)],
         "data": [data.name, len(spoken)],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }
@@ -261,8 +292,11 @@ def _learn_to_hear(
 
 
 def _heard(data: Dataset, one: Spoken, listener: Listener) -> Heard:
+    return _cut(listener.features(one.take.clip, data.clip(one.take.clip).speech), one)
+
+
+def _cut(found: Features, one: Spoken) -> Heard:
     """Features of a whole clip, cut to its take; rows that files lack are the last row again."""
-    found = listener.features(one.take.clip, data.clip(one.take.clip).speech)
     rows = np.arange(one.take.start, one.take.stop).clip(max=len(found) - 1)
     return Heard(found[rows], one.mouth)
 
