@@ -57,7 +57,7 @@ def test_chunking_changes_nothing_and_the_length_is_exact(rate, lengths):
 @given(st.sampled_from(RATES), st.integers(500, 5000))
 @settings(max_examples=20, deadline=None)
 def test_output_waits_no_longer_than_the_reach(rate, samples):
-    state, out = resample(start_resampling(rate), np.zeros(samples, np.float32))
+    _, out = resample(start_resampling(rate), np.zeros(samples, np.float32))
     waiting_s = samples / rate - len(out) / 16_000
     assert waiting_s <= REACH_S + 2 / rate + 1 / 16_000
 
