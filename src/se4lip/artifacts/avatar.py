@@ -82,11 +82,11 @@ def save_avatar(path: Path, avatar: Avatar) -> None:
         "mouth.basis_cm": person.mouth.basis_cm,
         "mouth.encoder": person.mouth.encoder,
         "eyes_mean": person.eyes_mean,
-        "torso.picture": person.torso.picture,
-        "torso.trust": person.torso.trust,
         "look.mean": person.look.mean,
         "look.axes": person.look.axes,
     }
+    if person.torso is not None:
+        arrays |= {"torso.picture": person.torso.picture, "torso.trust": person.torso.trust}
     tensors |= {
         f"person.{name}": torch.from_numpy(np.ascontiguousarray(array, np.float32))
         for name, array in arrays.items()
@@ -95,7 +95,7 @@ def save_avatar(path: Path, avatar: Avatar) -> None:
         "head": to_plain(avatar.head.config),
         "camera": asdict(person.skull.camera),
         "framing": asdict(person.framing),
-        "torso_top_px": person.torso.top_px,
+        "torso_top_px": None if person.torso is None else person.torso.top_px,
         "look_radius": person.look.radius if np.isfinite(person.look.radius) else None,
         "encoder": asdict(avatar.encoder),
     }
@@ -141,7 +141,9 @@ def _person(tensors: dict[str, Tensor], config: dict[str, Any]) -> Person:
         mean_pose=array("mean_pose"),
         mouth=MouthModel(array("mouth.shape_cm"), array("mouth.basis_cm"), array("mouth.encoder")),
         eyes_mean=array("eyes_mean", np.float32),
-        torso=TorsoTemplate(array("torso.picture"), array("torso.trust"), config["torso_top_px"]),
+        torso=None
+        if config["torso_top_px"] is None
+        else TorsoTemplate(array("torso.picture"), array("torso.trust"), config["torso_top_px"]),
         look=Look(
             mean=array("look.mean", np.float32),
             axes=array("look.axes", np.float32),

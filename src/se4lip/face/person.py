@@ -131,7 +131,7 @@ class Person:
     mean_pose: Float[np.ndarray, "3 4"]
     mouth: MouthModel
     eyes_mean: Float32[np.ndarray, " E"]
-    torso: TorsoTemplate
+    torso: TorsoTemplate | None  # of a close-up
     look: Look
 
     @property
@@ -149,8 +149,10 @@ class Person:
         codes = eye_codes(track.blendshapes) - self.eyes_mean
         return smooth(codes, _EYES_SMOOTH_FRAMES).astype(np.float32)
 
-    def torso_poses(self, pictures: Pictures) -> Float[np.ndarray, "T 3 4"]:
-        """``camera_from_torso`` of consecutive framed pictures."""
+    def torso_poses(self, pictures: Pictures, poses: Poses) -> Float[np.ndarray, "T 3 4"]:
+        """``camera_from_torso`` of consecutive framed pictures; the head's where it is all there is."""
+        if self.torso is None:
+            return poses
         found = smooth(follow_torso(pictures, self.torso), _TORSO_SMOOTH_FRAMES)
         return torso_in_camera(found, self.torso, self.camera, self.mean_pose)
 

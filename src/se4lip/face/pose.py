@@ -120,7 +120,7 @@ def smooth(track: Float[np.ndarray, "T K"], sigma_frames: float) -> Float[np.nda
     The ends are continued by point reflection, so that a steady drift is kept to the last frame.
     """
     reach = min(int(np.ceil(3 * sigma_frames)), len(track) - 1)
-    if sigma_frames <= 0 or reach < 1:
+    if sigma_frames < 0.1 or reach < 1:  # the window is one frame wide
         return track.copy()
     window = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_frames) ** 2)
     window /= window.sum()

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from se4lip.types import InputError
-
 Pictures = UInt8[np.ndarray, "T H W 3"]
 TorsoPoses = Float[np.ndarray, "T 4"]
 
 _LEVELS = (8, 4, 2)  # pixels averaged, coarse to fine
 _STEPS = 6
+_FEWEST_ROWS = 12  # of the strip at half size, three at the coarsest level
 _USUAL_SHIFT_PX, _USUAL = 0.5, np.array([np.inf, np.inf, 0.03, 0.03])
 _SEARCH = 3  # coarse pixels to each side that are tried before the first step
 
@@ -42,14 +41,14 @@ class TorsoTemplate:
         return np.array([width, height]) * 1.0 + [0, self.top_px]
 
 
-def fit_torso(clips: Sequence[Pictures], top_px: int, rounds: int = 3) -> TorsoTemplate:
+def fit_torso(clips: Sequence[Pictures], top_px: int, rounds: int = 3) -> TorsoTemplate | None:
     """A template from a few pictures of each clip, sharpened as they fall into line.
 
-    Raises: InputError when the strip is too narrow to follow.
+    None where too little torso is in the picture to be followed.
     """
+    if clips[0].shape[1] - top_px < 2 * _FEWEST_ROWS:
+        return None
     strips = [_strip(pictures, top_px) for pictures in clips]
-    if not strips or min(strips[0].shape[1:]) < 16:
-        raise InputError(f"below row {top_px} there is no torso to follow: frame the picture lower")
     strip = np.concatenate(strips)
     middle = np.median(strip, axis=0)
     first = np.argmin(((strip - middle) ** 2).mean((1, 2)))

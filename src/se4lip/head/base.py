@@ -17,9 +17,9 @@ from se4lip.types import Camera, InputError
 class Motion:
     """What moves in a head besides speech, one row a frame.
 
-    ``camera_from_head`` is the pose, ``camera_from_torso`` that of neck and shoulders in the same
-    coordinates (equal where the torso follows the head exactly), ``eyes`` are blinks, gaze and brows (`face.expression`),
-    ``look`` is how hair, clothes and light differ from their mean.
+    ``camera_from_head`` is the pose, ``camera_from_torso`` that of the shoulders in the same
+    coordinates, ``eyes`` are blinks, gaze and brows (`face.expression`), ``look`` is how hair,
+    clothes and light differ from their mean.
     """
 
     camera_from_head: Float32[np.ndarray, "T 3 4"]
@@ -28,10 +28,10 @@ class Motion:
     look: Float32[np.ndarray, "T L"]
 
     def __post_init__(self) -> None:
-        rows = {len(self.camera_from_head), len(self.eyes), len(self.look)}
-        if len(rows) != 1:
+        rows = [len(getattr(self, field.name)) for field in fields(self)]
+        if len(set(rows)) != 1:
             raise InputError(
-                f"motion has {sorted(rows)} rows of pose, eyes and look: make them equal"
+                f"motion has {rows} rows of head, torso, eyes and look: equal counts are needed"
             )
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ from se4lip.types import InputError
 
 WINDOW = 8  # rows [i - 4, i + 4), for the features as for the codes
 _PAST, _FUTURE = 4, 3
-CONTEXT_FRAMES = 2 * _PAST  # rows on either side that a row's code can depend on
+CONTEXT_FRAMES = 2 * _PAST + 1  # rows on either side that a row's code can depend on
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class SpeechWindow(nn.Module):
         self.mix = nn.Linear(config.hidden, config.hidden)
         self.code = nn.Linear(config.hidden, config.code_width)
         self.attention = nn.Conv1d(config.code_width, 1, 3, padding=1)
+        # Weights begin as a narrow bell around the frame itself: lips that close for one frame
+        # must be able to, and content alone could not tell which of eight neighbours is meant.
+        offset = torch.arange(WINDOW) - float(_PAST)
+        self.nearness = nn.Parameter(-0.5 * offset.square())
 
     def normalise_by(self, features: Float[Tensor, "T D"]) -> None:
         """Takes mean and spread of each column from the training features."""
@@ -67,7 +71,8 @@ class SpeechWindow(nn.Module):
         codes = self.code(functional.gelu(self.mix(x)) + x).mT
         # [*B, K, T, 8] neighbours and one weight for each
         neighbours = _padded(codes).unfold(-1, WINDOW, 1)
-        weights = _padded(self.attention(codes)).unfold(-1, WINDOW, 1).softmax(-1)
+        wanted = _padded(self.attention(codes)).unfold(-1, WINDOW, 1)
+        weights = (wanted + self.nearness).softmax(-1)
         return (neighbours * weights).sum(-1).mT
 
     def _check(self, features: Tensor) -> None:

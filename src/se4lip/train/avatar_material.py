@@ -204,7 +204,7 @@ def motion_of(person: Person, track: FaceTrack, poses: Poses, pictures: Pictures
     look = person.look_code(pictures[few], poses[few])
     return Motion(
         camera_from_head=poses.astype(np.float32),
-        camera_from_torso=person.torso_poses(pictures).astype(np.float32),
+        camera_from_torso=person.torso_poses(pictures, poses).astype(np.float32),
         eyes=person.eyes(track),
         look=np.repeat(look[None], len(pictures), axis=0),
     )

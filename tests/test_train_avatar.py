@@ -1,0 +1,232 @@
+"""A talking head of a drawn puppet, from data set to video."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import puppet
+from se4lip.artifacts.avatar import load_avatar, save_avatar
+from se4lip.artifacts.encoder import EncoderIdentity
+from se4lip.face.expression import INNER_LIPS, OUTER_LIPS, fit_mouth
+from se4lip.face.pose import apply, project_px
+from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
+from se4lip.head.splat.canonical import CanonicalConfig
+from se4lip.io.dataset import open_dataset
+from se4lip.io.video import probe_video, read_frames
+from se4lip.io.weights import load_weights, save_weights
+from se4lip.metrics.landmarks import correlation
+from se4lip.speak_audio import mouth_codes, speak
+from se4lip.train.avatar import AvatarRecipe, train_avatar
+from se4lip.train.avatar_material import MaterialConfig, Take, gather, most_alike, takes_of
+from se4lip.train.avatar_speech import Heard, MouthTask, aperture_cm, resting_code
+from se4lip.train.avatar_start import filled
+from se4lip.types import InputError
+
+RECIPE = AvatarRecipe(
+    material=MaterialConfig(size_px=112, pictures=60, mouth_codes=3, replay_s=4.0),
+    canonical=CanonicalConfig(
+        interior_px=2, lips_px=2, face_px=4, hair_px=5, torso_px=6, interior_depth_cm=0.5
+    ),
+    curves=4,
+    hidden=16,
+)
+RECIPE = replace(
+    RECIPE,
+    speech=replace(RECIPE.speech, steps=400, validate_every=400),
+    pictures=replace(RECIPE.pictures, steps=150, validate_every=150),
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("avatar")
+    dataset = puppet.make_dataset(folder)
+    said = []
+    file = train_avatar(
+        dataset, folder / "run", RECIPE, features=folder / "features", report=said.append
+    )
+    return folder, file, said
+
+
+def test_the_puppet_opens_its_mouth_when_the_features_say_so(made):
+    folder, file, _ = made
+    avatar = load_avatar(file)
+    opening = puppet.opening_cm(100, 0)
+    features = np.load(folder / "features" / "take00.npy")
+    with torch.inference_mode():
+        codes = avatar.head.speech(torch.from_numpy(features)).numpy()
+    gap = aperture_cm(avatar.person.mouth, codes)
+    assert correlation(gap[80:], opening[80:]) > 0.95  # the last fifth was kept out of training
+
+
+def test_an_open_mouth_is_drawn_darker_than_a_closed_one(made):
+    _, file, _ = made
+    avatar = load_avatar(file)
+    mouth = avatar.person.mouth
+    codes = mouth.encode(puppet.points_cm(np.array([0.0, 1.4])))
+    gap = aperture_cm(mouth, codes)
+    assert gap[1] - gap[0] > 1.0
+    placed = apply(avatar.replay.camera_from_head[:1], mouth.shape_cm[list(OUTER_LIPS)])
+    x, y = project_px(avatar.person.camera, placed[0]).mean(0).astype(int)
+    pictures = avatar.head.pictures(torch.from_numpy(codes), avatar.replay[[0, 0]])
+    closed, opened = (p[y : y + 8, x - 4 : x + 5].mean() for p in pictures)
+    assert opened < closed - 20  # of 255
+
+
+def test_the_avatar_looks_like_the_puppet(made):
+    _, _, said = made
+    line = next(text for text in reversed(said) if "psnr_db" in text)
+    psnr_db = float(line.split("psnr_db")[1].split()[0])
+    assert psnr_db > 24  # 17 before training
+
+
+def test_a_saved_avatar_draws_the_same_picture(made, tmp_path):
+    _, file, _ = made
+    first = load_avatar(file)
+    save_avatar(tmp_path / "again.safetensors", first)
+    second = load_avatar(tmp_path / "again.safetensors")
+    codes = torch.zeros(2, 3)
+    a, b = (np.stack(list(x.head.pictures(codes, x.replay[:2]))) for x in (first, second))
+    np.testing.assert_array_equal(a, b)
+    assert second.person.mouth.width == 3
+
+
+def test_training_again_goes_on_from_its_checkpoints(made):
+    folder, file, _ = made
+    before = file.read_bytes()
+    said = []
+    again = train_avatar(
+        folder / "dataset", folder / "run", RECIPE, features=folder / "features", report=said.append
+    )
+    assert again.read_bytes() == before
+    assert any("going on at step 150 of 150" in text for text in said)
+
+
+def test_it_speaks(made, tmp_path):
+    folder, file, _ = made
+    out = tmp_path / "said.mp4"
+    done = speak(
+        file,
+        folder / "videos" / "take01.mp4",
+        out,
+        size_px=96,
+        features=folder / "features" / "take01.npy",
+    )
+    info = probe_video(out)
+    assert (info.width_px, info.height_px, info.has_sound) == (96, 96, True)
+    assert done.frames == len(list(read_frames(out))) == 100
+    assert set(done.profile_s) == {"speech to mouth codes", "drawing", "writing the video"}
+
+
+def test_features_of_an_unknown_encoder_need_a_file(made, tmp_path):
+    folder, file, _ = made
+    with pytest.raises(InputError, match="trained on files in features, not on an encoder's"):
+        speak(file, folder / "videos" / "take01.mp4", tmp_path / "x.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_features_of_another_encoder_are_refused_by_name(made):
+    avatar = load_avatar(made[1])
+    ours = replace(avatar, encoder=EncoderIdentity("one", "a" * 64, 3))
+    ours.check_encoder(EncoderIdentity("renamed", "a" * 64, 3))
+    with pytest.raises(
+        InputError,
+        match=r"features of encoder 'one' \(3 wide, sha256 aaaaaaaaaaaa\), and these are",
+    ):
+        ours.check_encoder(EncoderIdentity("two", "b" * 64, 3))
+
+
+@pytest.mark.parametrize("size_px", [0, 63, 5000])
+def test_an_impossible_size_is_refused(made, tmp_path, size_px):
+    folder, file, _ = made
+    with pytest.raises(InputError, match=f"a picture of {size_px} px was asked for: give --size"):
+        speak(file, folder / "videos" / "take01.mp4", tmp_path / "x.mp4", size_px=size_px)
+
+
+def test_a_file_of_other_weights_is_no_avatar(tmp_path):
+    save_weights(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, kind="encoder", config={})
+    with pytest.raises(InputError, match="holds encoder weights, needed are avatar weights"):
+        load_avatar(tmp_path / "w.safetensors")
+
+
+def test_an_avatar_that_lacks_a_tensor_is_damaged(made, tmp_path):
+    tensors, header = load_weights(made[1], kind="avatar")
+    del tensors["replay.eyes"]
+    file = tmp_path / "cut.safetensors"
+    save_weights(file, tensors, kind="avatar", config=header.config)
+    with pytest.raises(InputError, match=r"lacks 'replay\.eyes': it is damaged, make it again"):
+        load_avatar(file)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 100, [7, 50, 1, 42], [100], [0, 30, 70]])
+def test_codes_of_pieces_are_those_of_the_whole(made, sizes):
+    folder, file, _ = made
+    head = load_avatar(file).head
+    features = np.load(folder / "features" / "take00.npy")
+    pieces = np.split(features, np.cumsum(sizes)[:-1])
+    streamed = torch.cat(list(mouth_codes(head, pieces)))
+    with torch.inference_mode():
+        whole = head.speech(torch.from_numpy(features))
+    torch.testing.assert_close(streamed, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_few_recordings_are_split_in_time(tmp_path):
+    data = open_dataset(puppet.make_dataset(tmp_path, recordings=1, frames=50))
+    assert takes_of(data, "train") == [Take("take00", 0, 40)]
+    assert takes_of(data, "validation") == [Take("take00", 40, 45)]
+    assert takes_of(data, "test") == [Take("take00", 45, 50)]
+    assert takes_of(data, "all") == [Take("take00", 0, 50)]
+
+
+def test_too_little_material_is_refused(tmp_path):
+    data = open_dataset(puppet.make_dataset(tmp_path, recordings=1, frames=50))
+    with pytest.raises(InputError, match="holds 40 frames, but an avatar needs at least 75"):
+        gather(data, "train", MaterialConfig())
+
+
+def test_the_clips_that_look_most_alike_are_one_cluster():
+    rng = np.random.default_rng(0)
+    tight, loose = rng.normal(5, 0.1, (12, 6)), rng.normal(0, 2, (20, 6))
+    rows = np.concatenate((loose[:10], tight, loose[10:])).astype(np.float32)
+    assert most_alike(rows, 12).tolist() == list(range(10, 22))
+    assert most_alike(rows, 40).tolist() == list(range(32))
+
+
+def test_the_resting_mouth_is_the_closed_one_of_silence():
+    opening = np.array([0.0] * 30 + [1.0] * 30 + [0.2] * 30)
+    mouth = fit_mouth([puppet.points_cm(opening)], 1)
+    codes = mouth.encode(puppet.points_cm(opening))
+    speaking = (opening == 1.0) | (np.arange(90) >= 60)
+    rest = resting_code(mouth, [codes], [speaking])
+    assert aperture_cm(mouth, rest[None])[0] < 0.06
+    everything = resting_code(mouth, [codes], [np.ones(90, bool)])
+    assert aperture_cm(mouth, everything[None])[0] < 0.06
+
+
+def test_an_error_of_the_mouth_is_told_in_millimetres():
+    opening = puppet.opening_cm(70)
+    mouth = fit_mouth([puppet.points_cm(opening)], 1)
+    heard = Heard(np.zeros((70, 2), np.float32), mouth.encode(puppet.points_cm(opening)))
+    window = SpeechWindow(SpeechWindowConfig(2, 1)).eval()
+    task = MouthTask(window, mouth, [heard], [heard])
+    with torch.no_grad():
+        window.code.weight.zero_()  # always the mean mouth
+        window.code.bias.zero_()
+    lips = list(OUTER_LIPS + INNER_LIPS)
+    apart = mouth.decode(heard.mouth)[:, lips] - mouth.shape_cm[lips]
+    want = 10 * np.linalg.norm(apart[..., :2], axis=-1).mean()
+    assert task.validate(window)["lips_mm"] == pytest.approx(want, rel=1e-4)
+
+
+def test_holes_are_filled_from_around_and_the_rest_is_left():
+    picture = np.full((32, 40, 3), 0.25, np.float32)
+    picture[8:24, 10:30] = 1.0
+    hole = np.zeros((32, 40), bool)
+    hole[8:24, 10:30] = True
+    np.testing.assert_allclose(filled(picture, hole), 0.25, atol=1e-6)
+    ramp = np.linspace(0, 1, 40, dtype=np.float32)[None, :, None].repeat(32, 0).repeat(3, 2)
+    smooth = filled(np.where(hole[..., None], 0, ramp), hole)
+    np.testing.assert_array_equal(smooth[~hole], ramp[~hole])
+    assert np.abs(smooth - ramp).max() < 0.3
