@@ -102,12 +102,13 @@ def save_avatar(path: Path, avatar: Avatar) -> None:
     save_weights(path, tensors, kind=AVATAR_KIND, config=config, metadata=avatar.details)
 
 
-def load_avatar(path: Path) -> Avatar:
-    """An avatar ready to be drawn.
+def load_avatar(given: Path | str) -> Avatar:
+    """An avatar ready to be drawn, from a file of ``train avatar`` or by the name of a shipped one.
 
     Raises:
         InputError: missing, damaged, of another kind, or newer.
     """
+    path = avatar_file(given)
     tensors, header = load_weights(path, kind=AVATAR_KIND)
     try:
         head = _head(tensors, header.config["head"])
