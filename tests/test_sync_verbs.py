@@ -150,6 +150,12 @@ def test_splits_share_nothing_and_leave_nothing_out(tmp_path):
     assert sorted(name for part in parts for name in part) == clips_of(data, "all")
 
 
+def test_of_a_few_recordings_all_train(tmp_path):
+    data = open_dataset(data_set(tmp_path / "set", 3, 0))
+    assert clips_of(data, "train") == ["clip00", "clip01", "clip02"]
+    assert clips_of(data, "validation") == clips_of(data, "test") == []
+
+
 # --- one video ---
 
 
