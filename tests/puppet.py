@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from recordings import record
 
+from recordings import record
 from se4lip.face.expression import INNER_LIPS, OUTER_LIPS
 from se4lip.face.pose import RIGID
 from se4lip.head.splat.canonical import FACE_OVAL

@@ -1,9 +1,9 @@
 """Mouth and eyes in a few numbers, on a face whose motion is known."""
 
 import numpy as np
-import puppet
 import pytest
 
+import puppet
 from se4lip.face.expression import (
     EYE_CODE,
     INNER_LIPS,

@@ -1,11 +1,11 @@
 """Head pose from landmarks, on a head whose poses are known."""
 
 import numpy as np
-import puppet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import puppet
 from se4lip.face.pose import (
     RIGID,
     PoseConfig,

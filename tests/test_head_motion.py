@@ -1,9 +1,9 @@
 import numpy as np
-import puppet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import puppet
 from se4lip.head.base import Motion
 from se4lip.head.motion import GLIDE_FRAMES, joined, there_and_back
 from se4lip.types import InputError

@@ -1,8 +1,8 @@
 import numpy as np
-import puppet
 import pytest
 import torch
 
+import puppet
 from se4lip.face.expression import INNER_LIPS, OUTER_LIPS, lower_share
 from se4lip.head.camera import project_px
 from se4lip.head.splat.canonical import FACE_OVAL, canonical_head, distance_to, inside
@@ -49,7 +49,7 @@ def test_the_mouth_interior_lies_between_the_lips_and_behind_them(head):
 
 
 def test_the_face_is_covered_everywhere(head):
-    made, _, pixels, mesh = head
+    _, _, pixels, mesh = head
     y, x = np.mgrid[0 : puppet.HEIGHT_PX, 0 : puppet.WIDTH_PX] + 0.5
     wanted = np.stack((x, y), -1).reshape(-1, 2)
     wanted = wanted[inside(wanted, mesh[list(FACE_OVAL)])]

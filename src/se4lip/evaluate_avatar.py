@@ -1,8 +1,8 @@
 """The verb ``evaluate avatar``: rendered beside real, on takes the avatar was not made from.
 
-Everything but the mouth is driven by the real video: head, torso, eyes and look are tracked in it, as
-they are in training. The mouth is driven by the sound alone, or, to tell the drawing's errors from
-the speech's, by the real mouth.
+Everything but the mouth is driven by the real video: head, torso, eyes and look are tracked in it,
+as they are in training. The mouth is driven by the sound alone, or, to tell the drawing's errors
+from the speech's, by the real mouth.
 """
 
 from __future__ import annotations

@@ -10,26 +10,32 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float32
-from torch import Tensor, nn
+from jaxtyping import Float32
 
+from se4lip.artifacts.avatar import Avatar, load_avatar
 from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity, load_encoder
-from se4lip.audio.timebase import frame_count
 from se4lip.encoder.model import SE4Lip
 from se4lip.encoder.speech import SpeechEncoder
 from se4lip.encoder.streaming import encode_offline
+from se4lip.export_check import (
+    OnnxSpeech,
+    deform_both,
+    encode_with,
+    session,
+    stream_with,
+    trial_sounds,
+)
 from se4lip.export_encoder import encoder_graph, step_graph, warm_up_frames
+from se4lip.export_head import deformation_graph
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import writable_folder, write_bytes
 from se4lip.metrics.sync import OffsetCounts
 from se4lip.onnx_graph import OPSET
 from se4lip.train.split import Split, clips_of
 from se4lip.train.validation import Probe, count_offsets
-from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError
+from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
 
 TOLERANCE = 1e-5  # of every number of a feature, whose length is 1; float32 itself leaves 2e-6
 INT8_TOLERANCE = 1e-2  # one minus the cosine: more is no rounding
@@ -42,7 +48,7 @@ class ExportedFile:
     path: Path
     size_bytes: int
     largest_difference: float
-    least_cosine: float  # between feature vectors of one frame
+    least_cosine: float  # between the two vectors of a frame
     mean_cosine: float
 
 
@@ -75,11 +81,13 @@ def export_onnx(
     int8: bool = False,
     dataset: Path | None = None,
     split: Split = "all",
+    avatar: Path | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> ExportReport:
     """Write ``speech-encoder.onnx`` and ``speech-step.onnx`` to folder ``out`` (docs/export.md).
 
-    ``int8`` adds both with weights of 8 bits, whose cost in sync ``dataset`` measures.
+    ``int8`` adds both with weights of 8 bits, whose cost in sync ``dataset`` measures; ``avatar``
+    adds its ``head-deformation.onnx``.
 
     Raises:
         InputError: weights or data that cannot be read, no onnx packages, an unwritable folder, or
@@ -90,6 +98,7 @@ def export_onnx(
         raise InputError("a data set measures what 8-bit weights cost: add --int8")
     model, identity = load_encoder(encoder), encoder_identity(encoder)
     data = open_dataset(dataset) if dataset is not None else None
+    person = load_avatar(avatar) if avatar is not None else None
     writable_folder(out)
     report = ExportReport(identity.name, identity.sha256, OPSET)
     contents: dict[str, bytes] = {}
@@ -106,6 +115,11 @@ def export_onnx(
         for name, (content, features) in found.items():
             report.files.append(_judged(out / name, content, features, reference))
             contents[name] = content
+    if person is not None:
+        name = "head-deformation.onnx"
+        contents[name] = deformation_graph(person.head).model(head_metadata(person))
+        found_and_expected = deform_both(session(contents[name]), person)
+        report.files.append(_judged(out / name, contents[name], *found_and_expected))
     if data is not None:
         quantised = OnnxSpeech(session(contents["speech-encoder-int8.onnx"]))
         report.offset_cost.extend(_offset_cost(model, quantised, data, split, on_progress))
@@ -127,6 +141,17 @@ def encoder_metadata(encoder: SpeechEncoder, identity: EncoderIdentity) -> dict[
     }
 
 
+def head_metadata(avatar: Avatar) -> dict[str, str]:
+    """What the head's file says of itself: whose features it was trained on."""
+    return {
+        "name": str(avatar.details.get("name", "")),
+        "encoder": avatar.encoder.name,
+        "encoder_sha256": avatar.encoder.sha256,
+        "frame_rate_hz": str(FRAME_RATE_HZ),
+        "opset": str(OPSET),
+    }
+
+
 def _need(*packages: str) -> None:
     for name in packages:
         try:
@@ -138,100 +163,21 @@ def _need(*packages: str) -> None:
             ) from error
 
 
-# --- running what was made ------------------------------------------------------------------------
-
-
-def session(content: bytes) -> Any:
-    """An onnxruntime session on one core of the processor."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def encode_with(
-    encoder: Any, sounds: Sequence[Float32[np.ndarray, " S"]]
-) -> list[Float32[np.ndarray, "T D"]]:
-    """Features by a session of ``speech-encoder.onnx``, of all ``sounds`` in one batch."""
-    (features,) = encoder.run(["features"], {"samples": _batch(sounds)})
-    return _cut(features, sounds)
-
-
-def stream_with(
-    step: Any, sounds: Sequence[Float32[np.ndarray, " S"]]
-) -> list[Float32[np.ndarray, "T D"]]:
-    """Features by a session of ``speech-step.onnx``, of all ``sounds`` in one batch, a frame at a
-    time."""
-    warm_up = int(step.get_modelmeta().custom_metadata_map["warm_up_frames"])
-    steps = max(frame_count(len(sound)) for sound in sounds) + warm_up
-    frames = _batch(sounds, steps * SAMPLES_PER_FRAME).reshape(len(sounds), steps, -1)
-    state = {
-        value.name: np.zeros(
-            (len(sounds), *value.shape[1:]), np.float64 if "double" in value.type else np.float32
-        )
-        for value in step.get_inputs()[1:]
-    }
-    parts = []
-    for at in range(steps):
-        features, *following = step.run(None, {"frames": frames[:, at : at + 1], **state})
-        state = dict(zip(state, following, strict=True))
-        parts.append(features)
-    return _cut(np.concatenate(parts[warm_up:], axis=1), sounds)
-
-
-def _cut(features: np.ndarray, sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [rows[: frame_count(len(sound))] for rows, sound in zip(features, sounds, strict=True)]
-
-
-def _batch(sounds: Sequence[np.ndarray], samples: int = 0) -> Float32[np.ndarray, "B S"]:
-    """Silence behind the shorter ones, which changes none of their features."""
-    longest = max(samples, *map(len, sounds))
-    return np.stack([np.pad(sound, (0, longest - len(sound))) for sound in sounds])
-
-
-class OnnxSpeech(nn.Module):
-    """The exported encoder in the place of the one it was made from."""
-
-    def __init__(self, encoder: Any) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def features(self, samples: Float[Tensor, " S"], frames: int) -> Float[Tensor, "T D"]:
-        sound = np.pad(samples.numpy(), (0, max(0, frames * SAMPLES_PER_FRAME - len(samples))))
-        return torch.from_numpy(encode_with(self.encoder, [sound])[0][:frames])
-
-
-# --- judging it -----------------------------------------------------------------------------------
-
-
-def trial_sounds(seconds: float = 12.0) -> list[Float32[np.ndarray, " S"]]:
-    """Noise, and what has the shape of speech: a gliding voice, moving formants, pauses."""
-    random = np.random.default_rng(0)
-    time = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    noise = random.standard_normal(len(time))
-    pitch_hz = 120 + 30 * np.sin(4.3 * time)
-    formant_hz = 900 + 500 * np.sin(19.0 * time)
-    phase = np.cumsum(2 * np.pi * pitch_hz / SAMPLE_RATE_HZ)
-    harmonics = np.arange(1, 40)[:, None]
-    strength = np.exp(-(((harmonics * pitch_hz - formant_hz) / 400) ** 2)) + 0.1 / harmonics
-    voice = (strength * np.sin(harmonics * phase)).sum(0)
-    syllables = np.clip(np.sin(25.0 * time) + 0.5 * np.sin(3.0 * time), 0, 1)
-    speech = 0.1 * voice * syllables + 1e-3 * noise
-    return [(0.1 * noise[: 2 * SAMPLE_RATE_HZ + 123]).astype(np.float32), speech.astype(np.float32)]
-
-
 def _judged(
     path: Path,
     content: bytes,
     found: Sequence[Float32[np.ndarray, "T D"]],
     expected: Sequence[Float32[np.ndarray, "T D"]],
 ) -> ExportedFile:
-    a, b = np.concatenate(found), np.concatenate(expected)
-    cosines = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
-    file = ExportedFile(
-        path, len(content), float(abs(a - b).max()), float(cosines.min()), float(cosines.mean())
+    pairs = list(zip(found, expected, strict=True))
+    cosines = np.concatenate(
+        [
+            (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+            for a, b in pairs
+        ]
     )
+    difference = max(float(abs(a - b).max()) for a, b in pairs)
+    file = ExportedFile(path, len(content), difference, float(cosines.min()), float(cosines.mean()))
     if path.stem.endswith("-int8"):
         wrong, allowed = 1 - file.least_cosine, INT8_TOLERANCE
     else:

@@ -120,16 +120,16 @@ def _power(g: Graph, sound: str, config: SpectrogramConfig) -> str:
     """The windowed Fourier transform as one strided convolution: [B, S] to powers [L, B, F]."""
     window = torch.hann_window(config.window_samples, periodic=True, dtype=torch.float64)
     window = window * (2 / window.sum())
+    # In whole cycles and float64: an angle's rounding would be heard 80 dB below a loud tone.
     cycles = torch.arange(config.bins)[:, None] * torch.arange(config.window_samples)
-    angle = (cycles % config.fft_samples) * (2 * math.pi / config.fft_samples)
+    angle = (cycles % config.fft_samples).double() * (2 * math.pi / config.fft_samples)
     basis = torch.cat((angle.cos() * window, angle.sin() * window)).float()
-    spectrum = g(
-        "Conv", g("Unsqueeze", sound, int64(1)), array(basis[:, None]), strides=[COLUMN_HOP]
-    )
-    spectrum = g("Transpose", spectrum, perm=[2, 0, 1])
+    sound = g("Unsqueeze", sound, int64(1))
+    spectrum = g("Conv", sound, array(basis[:, None]), strides=[COLUMN_HOP])
     squared = g("Mul", spectrum, spectrum)
-    real = g("Slice", squared, int64(0), int64(config.bins), int64(2))
-    return g("Add", real, g("Slice", squared, int64(config.bins), END, int64(2)))
+    real = g("Slice", squared, int64(0), int64(config.bins), int64(1))
+    imaginary = g("Slice", squared, int64(config.bins), END, int64(1))
+    return g("Transpose", g("Add", real, imaginary), perm=[2, 0, 1])
 
 
 def _clean(

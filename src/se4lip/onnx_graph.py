@@ -7,7 +7,7 @@ networks here are some eighty operators, and a runtime's own GRU is faster than 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class Graph:
         """Add a node; returns the name of its first output, made up if ``outputs`` are not."""
         from onnx import helper
 
-        names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
+        names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
         made = list(outputs) or [f"{self.name}/{operator}-{len(self._nodes)}"]
         self._nodes.append(helper.make_node(operator, names, made, **attributes))
         return made[0]
@@ -62,16 +62,16 @@ class Graph:
 
         return numpy_helper.from_array(np.array(value, order="C"), name)
 
-    def _constant(self, value: np.ndarray | np.generic) -> str:
+    def constant(self, value: np.ndarray | np.generic) -> str:
         name = f"{self.name}/weight-{len(self._weights)}"
         self._weights.append(self.tensor(np.asarray(value), name))
         return name
 
     def learned(self, weight: Tensor, axis: int) -> str:
-        """A weight matrix, perhaps of integers: each slice along ``axis`` then has its own scale."""
+        """A weight matrix; if of integers, every slice along ``axis`` has a scale of its own."""
         value = array(weight)
         if not self.int8_weights:
-            return self._constant(value)
+            return self.constant(value)
         scale = np.abs(value).max(1 - axis, keepdims=True).clip(1e-12) / 127
         steps = np.rint(value / scale).astype(np.int8)
         zero = np.zeros(scale.size, np.int8)
@@ -80,6 +80,10 @@ class Graph:
     def linear(self, x: str, layer: nn.Linear) -> str:
         product = self("MatMul", x, self.learned(layer.weight.T, axis=1))
         return self("Add", product, array(layer.bias))
+
+    def conv(self, x: str, layer: nn.Conv1d, **attributes: Any) -> str:
+        weight, bias = layer.weight, cast(Tensor, layer.bias)
+        return self("Conv", x, array(weight), array(bias), **attributes)
 
     def layer_norm(self, x: str, layer: nn.LayerNorm) -> str:
         scale, shift = array(layer.weight), array(layer.bias)

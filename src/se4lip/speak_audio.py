@@ -1,7 +1,7 @@
 """The verb ``speak``: an avatar says what is heard in a recording.
 
-Everything is streamed: sound comes in by the second, pictures go out one by one, and memory does not
-grow with the length of the speech.
+Everything is streamed: sound comes in by the second, pictures go out one by one, and memory does
+not grow with the length of the speech.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
-from se4lip.artifacts.avatar import Avatar, avatar_file, load_avatar
+from se4lip.artifacts.avatar import Avatar, load_avatar
 from se4lip.artifacts.encoder import encoder_identity, load_encoder
 from se4lip.encoder.streaming import SpeechStream
 from se4lip.head.base import Head
@@ -56,7 +56,7 @@ def speak(
     size_px: int | None = None,
     encoder: Path | None = None,
     features: Path | None = None,
-    config: VideoConfig = VideoConfig(),
+    config: VideoConfig | None = None,
     on_progress: Callable[[float], None] = lambda done_s: None,
 ) -> Spoken:
     """Write a video of ``avatar`` saying ``audio``; its head moves as in its recordings.
@@ -72,11 +72,12 @@ def speak(
     """
     if size_px is not None and not SMALLEST_PX <= size_px <= LARGEST_PX:
         raise InputError(
-            f"a picture of {size_px} px was asked for: give --size from {SMALLEST_PX} to {LARGEST_PX}"
+            f"a picture of {size_px} px was asked for: "
+            f"give --size from {SMALLEST_PX} to {LARGEST_PX}"
         )
     audio, out = Path(audio), Path(out)
     if not isinstance(avatar, Avatar):
-        avatar = load_avatar(avatar_file(avatar))
+        avatar = load_avatar(avatar)
     head: Head = avatar.head
     clock = _Clock()
     if features is None:
@@ -103,7 +104,13 @@ def speak(
                     on_progress(done.frames / FRAME_RATE_HZ)
 
     began = time.perf_counter()
-    write_video(out, pictures(), iter_speech(audio, 1.0), config, comment="synthetic speech video")
+    write_video(
+        out,
+        pictures(),
+        iter_speech(audio, 1.0),
+        config or VideoConfig(),
+        comment="synthetic speech video",
+    )
     done.elapsed_s = time.perf_counter() - began
     done.profile_s = clock.seconds | {
         "writing the video": done.elapsed_s - sum(clock.seconds.values())

@@ -17,9 +17,10 @@ def export(arguments: list[str]) -> int | None:
         int8: bool = False,
         dataset: Path | None = None,
         split: Split = "all",
+        avatar: Path | None = None,
         json: bool = False,
     ) -> None:
-        """Write the speech encoder as ONNX files: for whole recordings, and live.
+        """Write the networks as ONNX files: speech encoder, the same live, and a head's motion.
 
         onnxruntime runs every file before it is written; its numbers must be torch's to 1e-5.
 
@@ -29,11 +30,18 @@ def export(arguments: list[str]) -> int | None:
             int8: Write both with weights of 8 bits as well, a third of the size.
             dataset: A prepared data set, to measure what 8 bits cost in sync.
             split: Which of its recordings to look at.
+            avatar: Write head-deformation.onnx too: what is heard to the Gaussians of this head.
             json: Print the figures as JSON on standard output.
         """
         with progress("exporting") as (_, advance):
             report = export_onnx(
-                out, encoder, int8=int8, dataset=dataset, split=split, on_progress=advance
+                out,
+                encoder,
+                int8=int8,
+                dataset=dataset,
+                split=split,
+                avatar=avatar,
+                on_progress=advance,
             )
         if json:
             print_json(report.to_json())

@@ -1,8 +1,10 @@
-"""What the face does while the head is held still: the mouth in a few numbers, eyes and brows in a few.
+"""What the face does while the head is held still: the mouth in a few numbers, eyes and brows in a
+few.
 
 The mouth's numbers are principal components of the lower face's landmarks in head coordinates; the
-eyes' are the tracker's blendshapes, with the landmark motion that goes with them found by regression.
-The two live on different parts of the face (`lower_share`), so neither can move the other's.
+eyes' are the tracker's blendshapes, with the landmark motion that goes with them found by
+regression. The two live on different parts of the face (`lower_share`), so neither can move the
+other's.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def eye_codes(blendshapes: Float32[np.ndarray, "T 52"]) -> Float32[np.ndarray, "
 def lower_share(
     shape_cm: Float[np.ndarray, "478 3"], points_cm: Float[np.ndarray, "N 3"]
 ) -> np.ndarray:
-    """How much a head point belongs to the mouth: 0 at the eye line, 1 from the nose's base down."""
+    """How much a head point belongs to the mouth: 0 at the eye line, 1 from the nose's base
+    down."""
     eyes_y, nose_y = shape_cm[list(EYE_LINE), 1].mean(), shape_cm[NOSE_BASE, 1]
     along = np.clip((points_cm[..., 1] - eyes_y) / (nose_y - eyes_y), 0, 1)
     return along * along * (3 - 2 * along)

@@ -1,7 +1,7 @@
 """One filmed person: what stays the same in all their frames, and what is read off each one.
 
-What stays: the camera, the square of the picture that is kept, the rigid face, how the mouth moves, what
-the torso looks like, and in which ways hair, clothes and light differ between recordings.
+What stays: the camera, the square of the picture that is kept, the rigid face, how the mouth moves,
+what the torso looks like, and in which ways hair, clothes and light differ between recordings.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ class Person:
         return smooth(codes, _EYES_SMOOTH_FRAMES).astype(np.float32)
 
     def torso_poses(self, pictures: Pictures, poses: Poses) -> Float[np.ndarray, "T 3 4"]:
-        """``camera_from_torso`` of consecutive framed pictures; the head's where it is all there is."""
+        """``camera_from_torso`` of consecutive framed pictures; the head's where it is all there
+        is."""
         if self.torso is None:
             return poses
         found = smooth(follow_torso(pictures, self.torso), _TORSO_SMOOTH_FRAMES)

@@ -1,11 +1,11 @@
 """Where the head is: one rigid shape of a person's face and its pose in every frame.
 
-The tracker sees each frame by itself. A head is rigid where speech and expression do not move it, so
-over many frames its shape and poses are over-determined, and can be told apart from the noise of the
-landmarks (bundle adjustment: Triggs et al. 1999).
+The tracker sees each frame by itself. A head is rigid where speech and expression do not move it,
+so over many frames its shape and poses are over-determined, and can be told apart from the noise of
+the landmarks (bundle adjustment: Triggs et al. 1999).
 
-Head coordinates: centimetres, origin near the middle of the head's front, x to the picture's right, y
-down, z away from the camera, so that a head that looks into the camera has no rotation. Monocular
+Head coordinates: centimetres, origin near the middle of the head's front, x to the picture's right,
+y down, z away from the camera, so that a head that looks into the camera has no rotation. Monocular
 pictures do not show absolute size; the face is taken to be `FACE_WIDTH_CM` wide.
 """
 
@@ -26,7 +26,8 @@ FACE_WIDTH_CM = 14.0  # between landmarks 234 and 454, the mesh's widest points
 _RIGHT_SIDE, _LEFT_SIDE = 234, 454
 FOREHEAD, CHIN = 10, 152
 
-# Forehead, temples, cheekbones, nose, eye corners: nothing that lips, jaw, lids or brows pull along.
+# Forehead, temples, cheekbones, nose, eye corners: nothing that lips, jaw, lids or brows pull
+# along.
 RIGID = (
     *(10, 338, 297, 332, 284, 251, 109, 67, 103, 54, 21, 151, 337, 299, 333, 298, 108, 69, 104, 68),
     *(9, 8, 389, 356, 454, 162, 127, 234, 264, 34, 447, 227, 345, 116, 372, 143, 33, 133, 362, 263),
@@ -48,8 +49,8 @@ class PoseConfig:
     outlier_px: float = 3.0  # Huber's threshold, in standard deviations of a landmark
     depth_trust: float = 0.1  # weight of the tracker's own depth against what the frames show
     smooth_frames: float = 1.5  # standard deviation of the smoothing over time; 0 is none
-    # The same for the distance to the camera. Landmarks mistake a nod for a step towards the camera,
-    # and heads step far more slowly than they nod.
+    # The same for the distance to the camera. Landmarks mistake a nod for a step towards the
+    # camera, and heads step far more slowly than they nod.
     depth_smooth_frames: float = 12.0
 
 

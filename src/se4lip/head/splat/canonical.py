@@ -1,8 +1,8 @@
 """The first guess of a head: Gaussians laid over a reference picture, on and around the face mesh.
 
-Inside the face every Gaussian sits on the surface of the landmark mesh and borrows its motion from the
-landmarks nearest to it. Hair, neck and shoulders continue that surface outwards and away from the
-camera; training moves them where they belong.
+Inside the face every Gaussian sits on the surface of the landmark mesh and borrows its motion from
+the landmarks nearest to it. Hair, neck and shoulders continue that surface outwards and away from
+the camera; training moves them where they belong.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A branch owns a contiguous run of Gaussians and is driven by one code: the face branch and the
 mouth-interior branch by what is said, the eye branch by blinks, gaze and brows, the look branch by
-hair and light (branches: Li et al. 2024, TalkingGaussian). For frame ``t`` every Gaussian's change is
-a weighted sum of its own learned vectors. The weights, the code itself and a few numbers that a
+hair and light (branches: Li et al. 2024, TalkingGaussian). For frame ``t`` every Gaussian's change
+is a weighted sum of its own learned vectors. The weights, the code itself and a few numbers that a
 small network makes of it, are the same for all, so a frame costs one matrix product.
 """
 

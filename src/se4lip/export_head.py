@@ -1,0 +1,100 @@
+"""The deformation network of a 3D Gaussian head as an ONNX graph: what is heard moves Gaussians.
+
+Features, eyes and look go in, the Gaussians of every frame come out, in head coordinates. To carry
+them into the camera and to draw them is the renderer's part, on the device.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from se4lip.head.speech_window import WINDOW, SpeechWindow
+from se4lip.head.splat.deform import CHANGES, COLOUR, LOG_SCALE, MEAN, OPACITY, Branch
+from se4lip.head.splat.head import SplatHead
+from se4lip.onnx_graph import Graph, array, int64
+
+
+def deformation_graph(head: SplatHead) -> Graph:
+    """``features`` [B, T, D], ``eyes`` [B, U, E], ``look`` [B, U, L] to Gaussians of ``U`` frames.
+
+    Frame 0 of ``eyes`` and ``look`` is row ``first`` of ``features``: live, the rows around a
+    frame go in, and that frame alone comes out.
+    """
+    g, config, raw = Graph("head-deformation"), head.config, head.raw
+    count = config.runs[-1]
+    g.input("features", np.float32, ("batch", "rows", config.feature_width))
+    g.input("eyes", np.float32, ("batch", "frames", config.eye_width))
+    g.input("look", np.float32, ("batch", "frames", config.look_width))
+    g.input("first", np.int64, (1,))
+    frames = g("Shape", "eyes", start=1, end=2)
+    mouth = _codes(g, head.speech, "features")
+    mouth = g("Slice", mouth, "first", g("Add", "first", frames), int64(1))
+
+    change = _changes(g, head.look, "look", count)
+    for branch, code in ((head.interior, mouth), (head.face, mouth), (head.eyes, "eyes")):
+        change = g("Add", change, _changes(g, branch, code, count))
+
+    def moved(name: str, columns: slice) -> str:
+        value = g("Slice", change, int64(columns.start), int64(columns.stop), int64(3))
+        return g("Add", value, array(raw[name].reshape(count, -1)))
+
+    each = ("batch", "frames", count)
+    g.output(moved("means", MEAN), "means", np.float32, (*each, 3))
+    g.output(g("Exp", moved("log_scales", LOG_SCALE)), "scales", np.float32, (*each, 3))
+    opacities = g("Squeeze", g("Sigmoid", moved("opacity_logits", OPACITY)), int64(3))
+    g.output(opacities, "opacities", np.float32, each)
+    g.output(moved("colours", COLOUR), "colours", np.float32, (*each, 3))
+    # What never changes comes along, so that the file is all there is to know of the Gaussians.
+    g.output(g("Identity", array(raw["quats"])), "quats", np.float32, (count, 4))
+    share = array(head.head_share.clamp(0, 1))
+    g.output(g("Identity", share), "head_share", np.float32, (count,))
+    return g
+
+
+def _codes(g: Graph, speech: SpeechWindow, features: str) -> str:
+    """Features [B, T, D] to mouth codes [B, T, K]."""
+    x = g("Mul", g("Sub", features, array(speech.feature_mean)), array(speech.feature_scale))
+    x = g("Transpose", g.gelu(g.linear(x, speech.project)), perm=[0, 2, 1])
+    x = g.conv(_held(g, x), speech.window)
+    x = g("Transpose", g.gelu(x), perm=[0, 2, 1])
+    codes = g.linear(g("Add", g.gelu(g.linear(x, speech.mix)), x), speech.code)
+    codes = g("Transpose", codes, perm=[0, 2, 1])  # [B, K, T]
+    weights = g.conv(codes, speech.attention, pads=[1, 1])
+    weights = g("Add", _windows(g, weights, features), array(speech.nearness))
+    weights = g("Softmax", weights, axis=-1)
+    mean = g("ReduceSum", g("Mul", _windows(g, codes, features), weights), int64(-1), keepdims=0)
+    return g("Transpose", mean, perm=[0, 2, 1])
+
+
+def _held(g: Graph, x: str) -> str:
+    """[B, C, T] with its ends held, so that a window of eight at every row fits."""
+    past = WINDOW // 2
+    return g("Pad", x, int64(0, 0, past, 0, 0, WINDOW - 1 - past), mode="edge")
+
+
+def _windows(g: Graph, x: str, features: str) -> str:
+    """[B, C, T] to [B, C, T, 8]: the rows around every row."""
+    rows = g("Squeeze", g("Shape", features, start=1, end=2))
+    first = g("Unsqueeze", g("Range", np.int64(0), rows, np.int64(1)), int64(1))
+    return g("Gather", _held(g, x), g("Add", first, np.arange(WINDOW)), axis=2)
+
+
+def _changes(g: Graph, branch: Branch, code: str, count: int) -> str:
+    """What one branch changes, [B, U, N, 10]; zero for Gaussians that are not its own."""
+    config = branch.config
+    weights = g("Sub", code, array(branch.origin))
+    if config.curves:
+        into, _, out, _ = cast(tuple[nn.Linear, nn.SiLU, nn.Linear, nn.Tanh], branch.curves)
+        x = g.linear(weights, into)
+        bent = g("Tanh", g.linear(g("Mul", x, g("Sigmoid", x)), out))
+        with torch.inference_mode():
+            at_rest = branch.curves(torch.zeros_like(branch.origin))
+        weights = g("Concat", weights, g("Sub", bent, array(at_rest)), axis=-1)
+    vectors = (branch.vectors * branch.share[:, None]).detach()
+    change = g("MatMul", weights, array(vectors.flatten(1)))
+    change = g("Reshape", change, int64(0, 0, -1, CHANGES))
+    return g("Pad", change, int64(0, 0, config.start, 0, 0, 0, count - config.stop, 0))
