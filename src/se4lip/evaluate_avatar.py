@@ -29,8 +29,8 @@ from se4lip.io.phones import read_phones
 from se4lip.io.pictures import contact_sheet
 from se4lip.metrics import closure, image, landmarks
 from se4lip.metrics.sync import measure_offset
-from se4lip.train.avatar import Listener, encoder_listener, file_listener
 from se4lip.train.avatar_material import Take, framed_pictures, motion_of, sliced, takes_of
+from se4lip.train.listener import Listener, encoder_listener, file_listener
 from se4lip.train.split import Split
 from se4lip.types import SAMPLES_PER_FRAME, FaceTrack, InputError, Speech
 
