@@ -19,6 +19,7 @@ from se4lip.metrics.landmarks import (
     lip_distance_px256,
     lip_width,
     mouth_boxes_px,
+    moves_in_silence,
     silent_motion_px256,
 )
 from se4lip.types import InputError
@@ -155,6 +156,52 @@ def test_motion_in_silence_counts_only_frames_far_from_speech() -> None:
     assert silent_motion_px256(face, speaking) == pytest.approx(0.5)
     assert silent_motion_px256(face, speaking, margin_frames=0) > 0.6
     assert np.isnan(silent_motion_px256(face, np.ones(60, bool)))
+
+
+def _resting(frames: int, seed: int = 0) -> np.ndarray:
+    """A shut mouth whose points tremble by 0.4 px of a 256-px face, each by itself."""
+    tremble = np.random.default_rng(seed).normal(0, 0.2, (frames, 478, 3))
+    return _face(np.full(frames, 0.1)) + tremble
+
+
+def test_a_trembling_track_is_still_and_a_mouth_that_opens_is_not() -> None:
+    silence = np.zeros(100, bool)
+    assert not moves_in_silence(_resting(100), silence).any()
+    opening = _resting(100)
+    opening[50:, measure.LIPS, 1] += 2.0  # 4 px of 256, at once
+    moving = moves_in_silence(opening, silence)
+    assert len(moving) == 100 - 5
+    # Means of three frames are 4/3, 8/3, 4, 8/3 and 4/3 px apart around the jump.
+    assert np.flatnonzero(moving).tolist() == [46, 47, 48]
+    assert moves_in_silence(opening, silence, threshold_px256=1.0).sum() == 5
+    assert not moves_in_silence(opening, silence, threshold_px256=4.5).any()
+
+
+def test_a_nodding_head_is_a_still_mouth() -> None:
+    face = _resting(60)
+    nodding = np.stack(
+        [
+            _moved(f, 3 * np.sin(t), 1 + 0.02 * np.sin(t / 2), 4 * np.cos(t))
+            for t, f in enumerate(face)
+        ]
+    )
+    assert not moves_in_silence(nodding, np.zeros(60, bool)).any()
+
+
+def test_moves_near_speech_or_without_a_face_are_nobodys() -> None:
+    face = _resting(60)
+    face[30:, measure.LIPS, 1] += 5
+    speaking = np.zeros(60, bool)
+    speaking[30:32] = True
+    moving = moves_in_silence(face, speaking)
+    assert len(moving) == (25 - 5) + (60 - 37 - 5)
+    assert not moving.any()
+    assert moves_in_silence(face, speaking, margin_frames=0).sum() == 0
+    assert moves_in_silence(face, np.zeros(60, bool)).any()
+    face[27:33] = np.nan
+    assert not moves_in_silence(face, np.zeros(60, bool)).any()
+    assert len(moves_in_silence(face, np.ones(60, bool))) == 0
+    assert len(moves_in_silence(face[:5], np.zeros(5, bool))) == 0
 
 
 def test_the_mouth_box_holds_the_lips_with_room_around_them() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.face.contour import lip_contour
@@ -146,6 +146,8 @@ def _lips(ours: Watched, real: Watched | None) -> Iterator[Figure]:
          lambda v: landmarks.jitter_px256(v.points())),
         ("silent_motion_px256", "lip motion in silence, px/frame", "near the real one",
          lambda v: landmarks.silent_motion_px256(v.points(), heard.speaking())),
+        ("silent_moving_share", "silent frames in which the mouth moves, share", "lower",
+         lambda v: _share(landmarks.moves_in_silence(v.points(), heard.speaking()))),
     ))
     # fmt: on
 
@@ -287,6 +289,10 @@ def _syncnet_score(config: EvaluateConfig, video: Watched) -> syncnet.SyncNetSco
         boxes = syncnet.syncnet_boxes_px(video.face().landmarks_px)
         faces = map(syncnet.crop_face, faces, boxes)
     return syncnet.score_syncnet(network, faces, video.sound())
+
+
+def _share(flags: Bool[np.ndarray, " N"]) -> float:
+    return float(flags.mean()) if len(flags) else float("nan")
 
 
 def _mean(values: list[float]) -> float:

@@ -24,6 +24,7 @@ from se4lip.face.contour import lip_contour
 from se4lip.face.follow import FollowConfig, follow, sight
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.face.tracker import Tracker
+from se4lip.io.credentials import Origin
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.phones import read_phones
 from se4lip.io.pictures import contact_sheet
@@ -92,6 +93,9 @@ class AvatarReport:
     real_jitter_px256: float
     silent_motion_px256: float
     real_silent_motion_px256: float
+    silent_moving_share: float
+    real_silent_moving_share: float
+    silent_frames: int
     sync_confidence: float
     real_sync_confidence: float
     sync_within_one_frame: float
@@ -217,6 +221,12 @@ def side_by_side(rendered: Rendered) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         yield np.concatenate((real, drawn), axis=1)
 
 
+def side_by_side_origin(avatar: Path) -> Origin:
+    """What a video of ``side_by_side`` says of its making."""
+    comment = "real on the left, synthetic on the right"
+    return Origin(comment, "compositeSynthetic", load_avatar(avatar).parts)
+
+
 def sound_of(rendered: Rendered) -> Speech:
     """The take's sound, exactly as long as its pictures."""
     samples = np.zeros(len(rendered) * SAMPLES_PER_FRAME, np.float32)
@@ -283,6 +293,9 @@ class _Tally:
             silent = map(landmarks.silent_motion_px256, tracks, self.speaking)
             figures[f"{key}jitter_px256"] = _mean(map(landmarks.jitter_px256, tracks))
             figures[f"{key}silent_motion_px256"] = _mean(silent)
+            moving = np.concatenate([*map(landmarks.moves_in_silence, tracks, self.speaking)])
+            figures[f"{key}silent_moving_share"] = _mean(moving.astype(float))
+            figures["silent_frames"] = len(moving)
             offsets = [abs(offset) <= 1 for offset, _ in self.sync[key]]
             figures[f"{key}sync_confidence"] = _mean(sure for _, sure in self.sync[key])
             figures[f"{key}sync_within_one_frame"] = _mean(map(float, offsets))

@@ -34,6 +34,11 @@ UPPER_INNER, LOWER_INNER = (82, 13, 312), (87, 14, 317)  # the middle third, pai
 STEADY = (10, 109, 338, 67, 297, 127, 356, 33, 133, 362, 263, 168, 6, 197, 195, 5)
 MOUTH_BLENDSHAPES = slice(23, 50)  # jawForward ... mouthUpperUpRight
 
+# What MediaPipe makes of a still face on a head that moves as speakers' heads do stays under this
+# in 999 of 1,000 frames (benchmarks/still_face.py), and four fifths of real speech lie above it.
+STILL_PX256 = 1.5
+_MOVE_FRAMES = 3
+
 
 def face_width_px(landmarks: Landmarks) -> Float64[np.ndarray, " T"]:
     return _distance(landmarks, *WIDEST)
@@ -113,10 +118,46 @@ def silent_motion_px256(
     Frames within ``margin_frames`` of speech do not count: lips open before they are heard.
     """
     _same_frames(landmarks, speaking)
-    reach = np.ones(2 * margin_frames + 1)
-    silent = np.convolve(speaking, reach)[margin_frames : margin_frames + len(speaking)] == 0
+    silent = _far_from_speech(speaking, margin_frames)
     speed = np.abs(np.diff(_stabilised(landmarks), axis=0))
     return _mean(speed[silent[1:] & silent[:-1]])
+
+
+def moves_in_silence(
+    landmarks: Landmarks,
+    speaking: Bool[np.ndarray, " T"],
+    threshold_px256: float = STILL_PX256,
+    margin_frames: int = 5,
+) -> Bool[np.ndarray, " N"]:
+    """Of each silent frame, whether the mouth moves in it: the mean is a share of frames.
+
+    It moves at frame ``t`` where the lips of the three frames from ``t`` on lie on average more
+    than ``threshold_px256`` from those of the three before, head motion taken out. Single frames
+    would not do: a tracker's points tremble by more than lips at rest move. Frames within
+    ``margin_frames`` of speech do not count, nor do those whose six frames are not all silent.
+    """
+    _same_frames(landmarks, speaking)
+    apart, silent = lip_moves_px256(landmarks), _far_from_speech(speaking, margin_frames)
+    if len(apart) == 0:
+        return np.zeros(0, bool)
+    whole = np.lib.stride_tricks.sliding_window_view(silent, 2 * _MOVE_FRAMES).all(-1)
+    return apart[whole & np.isfinite(apart)] > threshold_px256
+
+
+def lip_moves_px256(landmarks: Landmarks) -> Float64[np.ndarray, " T-5"]:
+    """How far three frames' mean lips lie from those of the three frames before; NaN if unseen."""
+    reach = _MOVE_FRAMES
+    if len(landmarks) < 2 * reach:
+        return np.zeros(0)
+    lips = np.lib.stride_tricks.sliding_window_view(_stabilised(landmarks), reach, axis=0).mean(-1)
+    return np.abs(lips[reach:] - lips[:-reach]).mean(-1)
+
+
+def _far_from_speech(
+    speaking: Bool[np.ndarray, " T"], margin_frames: int
+) -> Bool[np.ndarray, " T"]:
+    reach = np.ones(2 * margin_frames + 1)
+    return np.convolve(speaking, reach)[margin_frames : margin_frames + len(speaking)] == 0
 
 
 def mouth_boxes_px(landmarks: Landmarks, margin: float = 0.35) -> Float64[np.ndarray, "T 4"]:

@@ -1,0 +1,94 @@
+"""How much a tracker's lips move on a face that does not: what "the mouth moves" must exceed.
+
+    python benchmarks/still_face.py VIDEO... [--frames 75] [--json]
+
+One picture of every video is moved about as a speaker's head is (a smoothed random walk in shift
+and turn), given a camera's noise, coded as H.264 and tracked again. Printed per head speed: the
+mean and the 99.9th percentile of what ``metrics.landmarks.moves_in_silence`` compares with its
+threshold, in pixels of a face 256 px wide. MediaPipe's model as for ``se4lip evaluate``.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from se4lip.io.video import read_frames, write_video
+from se4lip.metrics import landmarks
+from se4lip.prepare import mediapipe_tracker
+from se4lip.watch import watch
+
+# Mean head speed along each axis, px of a 256-px face per frame. A speaker of GRID moves his head
+# by 0.45 / 0.62 / 0.89 / 1.13 in all (10th, 50th, 90th, 99th percentile of 63 clips).
+SPEEDS_PX256 = (0.0, 0.3, 0.8)
+CAMERA_NOISE = 2.0  # standard deviation, of 255
+
+
+def still_face(
+    picture: np.ndarray, frames: int, speed_px: float, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    height, width = picture.shape[:2]
+    aside, down, turn = (_walk(frames, rng) * speed_px for _ in range(3))
+    turn /= 0.3 * width  # radians, so that the face's edge moves as fast as its middle
+    for t in range(frames):
+        c, s, x, y = np.cos(turn[t]), np.sin(turn[t]), width / 2, height / 2
+        where = (c, s, x - c * x - s * y + aside[t], -s, c, y + s * x - c * y + down[t])
+        moved = Image.fromarray(picture).transform(
+            (width, height), Image.Transform.AFFINE, where, Image.Resampling.BICUBIC
+        )
+        seen = np.asarray(moved) + rng.normal(0, CAMERA_NOISE, picture.shape)
+        yield seen.round().clip(0, 255).astype(np.uint8)
+
+
+def _walk(frames: int, rng: np.random.Generator) -> np.ndarray:
+    """A smooth random walk about 0 whose mean step is 1."""
+    walk = np.convolve(np.cumsum(rng.normal(size=frames + 8)), np.ones(9) / 9, "valid")
+    return (walk - walk.mean()) / np.abs(np.diff(walk)).mean()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("videos", nargs="+", type=Path)
+    parser.add_argument("--frames", type=int, default=75)
+    parser.add_argument("--json", action="store_true")
+    flags = parser.parse_args()
+    tracker, rng = mediapipe_tracker(), np.random.default_rng(0)
+    found: dict[float, list[np.ndarray]] = {speed: [] for speed in SPEEDS_PX256}
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "still.mp4"
+        for video in flags.videos:
+            picture = next(read_frames(video))
+            faces = tracker.track(picture)
+            if not faces:
+                continue
+            width = landmarks.face_width_px(faces[0].landmarks_px[None])[0]
+            for speed in SPEEDS_PX256:
+                pictures = still_face(picture, flags.frames, speed * width / 256, rng)
+                write_video(made, pictures, None, comment="a still face, moved about")
+                found[speed].append(landmarks.lip_moves_px256(watch(made, tracker).points()))
+    report = {}
+    for speed, clips in found.items():
+        moves = np.concatenate(clips)
+        report[speed] = {
+            "frames": len(moves),
+            "mean_px256": float(np.nanmean(moves)),
+            "p99.9_px256": float(np.nanpercentile(moves, 99.9)),
+            "over_threshold": float((moves > landmarks.STILL_PX256).mean()),
+        }
+    if flags.json:
+        print(json.dumps(report, indent=1))
+        return
+    for speed, row in report.items():
+        print(
+            f"head {speed} px256/frame an axis: mean {row['mean_px256']:.2f} px256, 99.9 % under "
+            f"{row['p99.9_px256']:.2f}; {row['over_threshold']:.2%} of {row['frames']} frames over "
+            f"{landmarks.STILL_PX256}"
+        )
+
+
+if __name__ == "__main__":
+    main()
