@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recordings import flash, flash_and_click, onset_s, record, tone, turned
 from se4lip.io.audio import read_speech
+from se4lip.io.credentials import Origin
 from se4lip.io.video import (
     iter_clip_speech,
     on_grid,
@@ -168,7 +169,7 @@ def test_written_colours_come_back(tmp_path):
 
 def test_written_video_says_that_it_is_synthetic(tmp_path):
     path = tmp_path / "out.mp4"
-    write_video(path, flash(steady(25, 1), 0.5), None, comment="synthetic speech video")
+    write_video(path, flash(steady(25, 1), 0.5), None, origin=Origin("synthetic speech video"))
     with av.open(str(path)) as container:
         assert container.metadata["comment"].startswith("se4lip ")
         assert container.metadata["comment"].endswith(": synthetic speech video")
@@ -256,7 +257,7 @@ def test_pictures_that_cannot_be_written_are_refused(tmp_path):
     )
     other = tmp_path / "out.xyz"
     assert refused(write_video, other, [picture], None) == (
-        f"cannot write {other}: .xyz is no video format: use .mp4"
+        f"cannot write {other}: .xyz is no video format that carries content credentials: use .mp4"
     )
     (tmp_path / "file").touch()
     inside = tmp_path / "file" / "out.mp4"

@@ -28,6 +28,7 @@ VERBS: dict[str, Verb] = {
     "encode": Verb("speech -> lip features", "encode:encode"),
     "export": Verb("networks -> ONNX files", "export:export"),
     "sync": Verb("video -> how far sound and lips are apart", "sync:sync"),
+    "inspect": Verb("video -> what it says of its making", "inspect:inspect"),
 }
 
 

@@ -45,8 +45,13 @@ def demo(
     avatar: Path | None = None,
     size_px: int | None = None,
     on_progress: Callable[[float], None] = lambda done_s: None,
+    *,
+    label: bool = False,
+    credentials: tuple[Path, Path] | None = None,
 ) -> Demo:
     """Let the shipped head say ``audio`` (or the shipped sentence) into the folder ``out``.
+
+    ``label`` and ``credentials`` are those of ``speak``.
 
     Raises:
         InputError: sound that cannot be read, or a folder that cannot be written.
@@ -54,7 +59,15 @@ def demo(
     writable_folder(out)
     said = audio or shipped_speech()
     video, sheet = out / "demo.mp4", out / "speech-becoming-lips.png"
-    spoken = speak(avatar or SHIPPED, said, video, size_px, on_progress=on_progress)
+    spoken = speak(
+        avatar or SHIPPED,
+        said,
+        video,
+        size_px,
+        on_progress=on_progress,
+        label=label,
+        credentials=credentials,
+    )
     save_picture(sheet, speech_becoming_lips(said, video))
     return Demo(video, sheet, spoken.frames / FRAME_RATE_HZ, spoken.frames_per_s)
 

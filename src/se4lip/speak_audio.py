@@ -23,7 +23,10 @@ from se4lip.head.base import Head
 from se4lip.head.motion import there_and_back
 from se4lip.head.speech_window import CONTEXT_FRAMES
 from se4lip.io.audio import iter_speech
-from se4lip.io.files import read_array
+from se4lip.io.certificates import chosen_certificate
+from se4lip.io.credentials import Origin
+from se4lip.io.files import read_array, sha256_of
+from se4lip.io.pictures import labelled
 from se4lip.io.video import VideoConfig, write_video
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
 
@@ -58,17 +61,22 @@ def speak(
     features: Path | None = None,
     config: VideoConfig | None = None,
     on_progress: Callable[[float], None] = lambda done_s: None,
+    *,
+    label: bool = False,
+    credentials: tuple[Path, Path] | None = None,
 ) -> Spoken:
     """Write a video of ``avatar`` saying ``audio``; its head moves as in its recordings.
 
     ``avatar`` is a file that ``train avatar`` wrote, or "grid-s1", who comes with the package.
 
     ``features`` is a ``.npy`` file ``[T, D]`` at 25 rows a second to be used instead of the
-    encoder's. ``on_progress`` is told the seconds of video that are done.
+    encoder's. ``on_progress`` is told the seconds of video that are done. ``label`` burns the word
+    "synthetic" into the picture; ``credentials`` are certificate and key of who signs the video
+    (docs/provenance.md).
 
     Raises:
         InputError: a file that cannot be read or written, features of another encoder than the
-            avatar's, or an impossible size.
+            avatar's, an impossible size, or a certificate that cannot sign.
     """
     if size_px is not None and not SMALLEST_PX <= size_px <= LARGEST_PX:
         raise InputError(
@@ -80,6 +88,7 @@ def speak(
         avatar = load_avatar(avatar)
     head: Head = avatar.head
     clock = _Clock()
+    parts = avatar.parts
     if features is None:
         if not avatar.encoder.sha256:
             raise InputError(
@@ -90,6 +99,7 @@ def speak(
         heard = _encoded(audio, encoder)
     else:
         heard = iter([read_array(features, "feature file").astype(np.float32)])
+        parts["features"] = (features.name, sha256_of(features))
 
     done = Spoken(out, size_px=size_px or head.camera.width_px)
 
@@ -106,10 +116,11 @@ def speak(
     began = time.perf_counter()
     write_video(
         out,
-        pictures(),
+        labelled(pictures()) if label else pictures(),
         iter_speech(audio, 1.0),
         config or VideoConfig(),
-        comment="synthetic speech video",
+        origin=Origin("synthetic speech video: pictures drawn to a given sound", parts=parts),
+        certificate=chosen_certificate(credentials),
     )
     done.elapsed_s = time.perf_counter() - began
     done.profile_s = clock.seconds | {

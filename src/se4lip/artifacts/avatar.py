@@ -28,16 +28,33 @@ AVATAR_KIND = "avatar"
 
 @dataclass(frozen=True)
 class Avatar:
-    """``encoder`` is whose features the head was trained on; ``details`` is for the card."""
+    """``encoder`` is whose features the head was trained on; ``details`` is for the card.
+
+    ``sha256`` is of the numbers in the file it was loaded from, and empty before it is saved.
+    """
 
     head: SplatHead
     person: Person
     replay: Motion
     encoder: EncoderIdentity
     details: dict[str, Any]
+    sha256: str = ""
+
+    @property
+    def parts(self) -> dict[str, tuple[str, str]]:
+        """Name and SHA-256 of the avatar and of its encoder, for the credentials of videos."""
+        return {
+            "avatar": (str(self.details.get("name", "unnamed")), self.sha256),
+            "encoder": (self.encoder.name, self.encoder.sha256),
+        }
 
     def check_encoder(self, given: EncoderIdentity) -> None:
         """Raises: InputError when ``given`` is another encoder than the head was trained with."""
+        if given.features != self.encoder.features:
+            raise InputError(
+                f"this avatar was trained on {self.encoder.features} features, and these are "
+                f"{given.features}: leave --features out, and the right ones are computed"
+            )
         if given.sha256 != self.encoder.sha256:
             raise InputError(
                 f"this avatar was trained on features of {_called(self.encoder)}, and these are of "
@@ -117,7 +134,7 @@ def load_avatar(given: Path | str) -> Avatar:
         encoder = EncoderIdentity(**header.config["encoder"])
     except (KeyError, RuntimeError, TypeError) as error:
         raise InputError(f"avatar {path} lacks {error}: it is damaged, make it again") from error
-    return Avatar(head, person, replay, encoder, header.metadata)
+    return Avatar(head, person, replay, encoder, header.metadata, header.sha256)
 
 
 def _head(tensors: dict[str, Tensor], config: dict[str, Any]) -> SplatHead:

@@ -10,7 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from se4lip.commands.shared import print_json, progress, run
-from se4lip.evaluate_avatar import Driver, Rendered, side_by_side, sound_of
+from se4lip.evaluate_avatar import (
+    Driver,
+    Rendered,
+    side_by_side,
+    side_by_side_origin,
+    sound_of,
+)
 from se4lip.evaluate_avatar import evaluate_avatar as judge
 from se4lip.evaluate_avatar import sheet as sheet_of
 from se4lip.io.pictures import save_picture
@@ -70,6 +76,8 @@ def speak(arguments: list[str]) -> int | None:
         size: int | None = None,
         encoder: Path | None = None,
         features: Path | None = None,
+        label: bool = False,
+        credentials: tuple[Path, Path] | None = None,
         json: bool = False,
     ) -> None:
         """Let an avatar say what is heard in a recording.
@@ -81,11 +89,22 @@ def speak(arguments: list[str]) -> int | None:
             size: Width and height in pixels, those trained at by default.
             encoder: Encoder the avatar was trained with, the shipped one by default.
             features: File of features [T, D] at 25 rows a second, instead of an encoder's.
+            label: Burn the word "synthetic" into the picture.
+            credentials: Your certificate chain and private key, two PEM files, to sign the video
+                with; a self-made certificate of this computer by default.
             json: Print the summary as JSON on standard output.
         """
         with progress("speaking") as (_, advance):
             done = say(
-                avatar, audio, out, size, encoder, features, on_progress=lambda _: advance(0)
+                avatar,
+                audio,
+                out,
+                size,
+                encoder,
+                features,
+                on_progress=lambda _: advance(0),
+                label=label,
+                credentials=credentials,
             )
         if json:
             print_json({**asdict(done), "frames_per_s": done.frames_per_s})
@@ -167,8 +186,7 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
             save_picture(sheet, sheet_of(shown))
         if video is not None:
             frames = itertools.chain.from_iterable(map(side_by_side, shown))
-            comment = "real on the left, synthetic on the right"
-            write_video(video, frames, map(sound_of, shown), comment=comment)
+            write_video(video, frames, map(sound_of, shown), origin=side_by_side_origin(avatar))
         if json:
             print_json(report.plain())
             return

@@ -39,6 +39,16 @@ def opened(path: Path | str, what: str) -> Iterator[av.container.InputContainer]
         yield container
 
 
+def read_tags(path: Path | str) -> dict[str, str]:
+    """The plain metadata of a media file (comment, title, encoder and the like): unprotected.
+
+    Raises:
+        InputError: as ``opened``.
+    """
+    with opened(path, "video") as container:
+        return {str(name): str(value) for name, value in container.metadata.items()}
+
+
 def decoded(container: av.container.InputContainer, stream: Any, path: Path | str) -> Iterator[Any]:
     """The frames of one stream in the order they are presented.
 

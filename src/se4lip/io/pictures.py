@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from se4lip.io.files import atomic, existing_file
 from se4lip.types import InputError
@@ -63,3 +63,28 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Picture:
             left += picture.shape[1] + _GAP_PX
         top += height
     return np.array(sheet)
+
+
+def labelled(pictures: Iterable[Picture], text: str = "synthetic") -> Iterator[Picture]:
+    """Pictures with ``text`` burnt into the lower left corner, light on dark.
+
+    Letters are a twentieth of the width, so that they stay legible at 256 px and need no more
+    than two thirds of it.
+    """
+    patch: np.ndarray | None = None
+    for picture in pictures:
+        if patch is None:
+            patch = _patch(text, round(max(8, picture.shape[1] / 20)))
+        height, width = np.minimum(patch.shape[:2], picture.shape[:2])
+        marked = picture.copy()
+        marked[-height:, :width] = patch[-height:, :width]
+        yield marked
+
+
+def _patch(text: str, size_px: int) -> Picture:
+    font = ImageFont.load_default(size_px)
+    left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
+    margin = max(2, size_px // 4)
+    patch = Image.new("RGB", (right - left + 2 * margin, bottom - top + 2 * margin), _PAPER)
+    ImageDraw.Draw(patch).text((margin - left, margin - top), text, _INK, font)
+    return np.array(patch)

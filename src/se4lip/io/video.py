@@ -21,6 +21,8 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from jaxtyping import UInt8
 
 from se4lip.io import audio
+from se4lip.io.certificates import Certificate, chosen_certificate
+from se4lip.io.credentials import MEDIA_TYPES, Origin, Seal
 from se4lip.io.files import atomic
 from se4lip.io.media import decoded, opened
 from se4lip.types import FRAME_RATE_HZ, InputError, Speech
@@ -123,17 +125,29 @@ def write_video(
     speech: Speech | Iterable[Speech] | None,
     config: VideoConfig = VideoConfig(),
     *,
-    comment: str = "synthetic video",
+    origin: Origin | None = None,
+    certificate: Certificate | None = None,
     frame_rate_hz: int = FRAME_RATE_HZ,
 ) -> int:
     """Write H.264 (yuv420p, BT.709) and AAC, streamed, whole or not at all; returns the frames.
 
     Sample 0 sounds when picture 0 is shown. Odd sizes are padded by one repeated row or column.
-    ``comment`` follows "se4lip VERSION:" in the file's comment tag, so that a made video says so.
+    Every video says that it is made, and by what: ``origin`` becomes a C2PA content credential
+    signed with ``certificate`` (`io.certificates`; the user's or this computer's where it is None),
+    and its comment follows "se4lip VERSION:" in the file's comment tag.
 
     Raises:
-        InputError: ``path`` cannot be written, there are no frames, or they differ in size.
+        InputError: ``path`` cannot be written or is not of a kind that carries credentials, the
+            certificate cannot sign, there are no frames, or they differ in size.
     """
+    suffix = Path(path).suffix.lower()
+    if suffix not in MEDIA_TYPES:
+        raise InputError(
+            f"cannot write {path}: {suffix or 'no suffix'} is no video format that carries content "
+            "credentials: use .mp4"
+        )
+    origin = origin or Origin()
+    seal = Seal(certificate or chosen_certificate())
     pictures = iter(frames)
     try:
         first = next(pictures)
@@ -141,9 +155,8 @@ def write_video(
         raise InputError(f"there are no pictures to write to {path}: give at least one") from None
     pieces = _aac_ready(iter(() if speech is None else _pieces(speech)))
     with atomic(path) as part:
-        suffix = Path(path).suffix.lower()
-        with _created(part, path, suffix) as container:
-            container.metadata["comment"] = f"se4lip {version('se4lip')}: {comment}"
+        with av.open(str(part), "w", options={"movflags": "+faststart"}) as container:
+            container.metadata["comment"] = f"se4lip {version('se4lip')}: {origin.comment}"
             video = _video_output(container, first, config, frame_rate_hz)
             piece = next(pieces, None)
             sound: Any = None
@@ -171,17 +184,8 @@ def write_video(
             container.mux(video.encode(None))
             if sound is not None:
                 container.mux(sound.encode(None))
+        seal.sign(part, origin, title=Path(path).name)
     return shown
-
-
-def _created(part: Path, path: Path | str, suffix: str) -> Any:
-    try:
-        options = {"movflags": "+faststart"} if suffix in {".mp4", ".m4v", ".mov"} else {}
-        return av.open(str(part), "w", options=options)
-    except (av.error.FFmpegError, ValueError) as error:
-        raise InputError(
-            f"cannot write {path}: {suffix or 'no suffix'} is no video format: use .mp4"
-        ) from error
 
 
 def _video_output(container: Any, first: Picture, config: VideoConfig, rate_hz: int) -> Any:
