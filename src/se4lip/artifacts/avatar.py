@@ -50,11 +50,6 @@ class Avatar:
 
     def check_encoder(self, given: EncoderIdentity) -> None:
         """Raises: InputError when ``given`` is another encoder than the head was trained with."""
-        if given.features != self.encoder.features:
-            raise InputError(
-                f"this avatar was trained on {self.encoder.features} features, and these are "
-                f"{given.features}: leave --features out, and the right ones are computed"
-            )
         if given.sha256 != self.encoder.sha256:
             raise InputError(
                 f"this avatar was trained on features of {_called(self.encoder)}, and these are of "
