@@ -9,13 +9,16 @@ lines of START_S END_S PHONE, is what `--phones` reads.
 """
 
 import argparse
+import functools
 from pathlib import Path
-
-from pocketsphinx import Decoder
+from typing import TYPE_CHECKING
 
 from se4lip.io.dataset import open_dataset
 from se4lip.io.files import write_bytes
 from se4lip.train.split import clips_of
+
+if TYPE_CHECKING:
+    from pocketsphinx import Decoder
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 WORDS = (
@@ -32,9 +35,9 @@ def transcript(name: str) -> str:
     return " ".join(words.get(letter, letter) for words, letter in zip(WORDS, name, strict=True))
 
 
-def align(pcm: bytes, text: str) -> list[tuple[float, float, str]]:
-    """Two passes: words first, then the phones inside them."""
-    decoder = Decoder(samprate=16_000, bestpath=False, loglevel="FATAL")
+def align_words(pcm: bytes, text: str) -> list[list[tuple[float, float, str]]]:
+    """The phones of each word, silences between words included. Two passes: words, then phones."""
+    decoder = _decoder()
     decoder.set_align_text(text)
     for last in (False, True):
         decoder.start_utt()
@@ -42,8 +45,21 @@ def align(pcm: bytes, text: str) -> list[tuple[float, float, str]]:
         decoder.end_utt()
         if not last:
             decoder.set_alignment()
-    phones = (phone for word in decoder.get_alignment() for phone in word)
-    return [(p.start / 100, (p.start + p.duration) / 100, p.name) for p in phones]
+    return [
+        [(p.start / 100, (p.start + p.duration) / 100, p.name) for p in word]
+        for word in decoder.get_alignment()
+    ]
+
+
+@functools.cache  # reading the model takes longer than aligning a sentence
+def _decoder() -> "Decoder":
+    from pocketsphinx import Decoder  # here, because others want only the transcripts
+
+    return Decoder(samprate=16_000, bestpath=False, loglevel="FATAL")
+
+
+def align(pcm: bytes, text: str) -> list[tuple[float, float, str]]:
+    return [phone for word in align_words(pcm, text) for phone in word]
 
 
 def main() -> None:
