@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from se4lip import cli
+from se4lip.artifacts.avatar import SHIPPED, avatar_file
+from se4lip.artifacts.encoder import encoder_identity
 from se4lip.demo import shipped_speech
 from se4lip.io.models import cache_folder
 from se4lip.io.video import probe_video, read_clip_speech, read_frames, write_video
+from se4lip.io.weights import read_header
 from se4lip.types import Speech
 
 SHARED_MODEL = Path(__file__).parents[2] / "shared" / "models" / "face_landmarker.task"
@@ -54,6 +57,17 @@ def test_the_demo_is_a_video_with_sound_and_a_picture_of_how_it_came_about(shown
     assert np.abs(np.diff(np.stack(frames).astype(float), axis=0)).max() > 50  # something moves
     assert (shown / "speech-becoming-lips.png").stat().st_size > 10_000
     assert sorted(path.name for path in shown.iterdir()) == ["demo.mp4", "speech-becoming-lips.png"]
+
+
+@pytest.mark.slow
+def test_the_demo_says_by_what_it_was_made(shown, capsys):
+    code, found = run(capsys, "inspect", shown / "demo.mp4", "--json")
+    avatar, encoder = read_header(avatar_file(SHIPPED)), encoder_identity()
+    assert (code, found["synthetic"]) == (0, True)
+    assert found["parts"] == {
+        "avatar": {"name": SHIPPED, "sha256": avatar.sha256},
+        "encoder": {"name": encoder.name, "sha256": encoder.sha256},
+    }
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ class Inspection:
     broken one it is worth nothing. ``synthetic`` is true where it, or one that it builds upon,
     says so. ``parts`` are what se4lip names: avatar, encoder. ``trusted``: the signer belongs to
     this computer or to an authority given. ``changed``: the file is not what was signed.
+    ``elsewhere``: the address of a credential that is not in the file; it is not fetched.
     """
 
     video: Path
@@ -43,6 +44,7 @@ class Inspection:
     trusted: bool = False
     changed: bool | None = None
     failures: tuple[str, ...] = ()
+    elsewhere: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
@@ -53,6 +55,11 @@ class Inspection:
         """What the file is, who made it, whether the signature holds, whether it was changed."""
         if self.verdict == "none":
             said = f"{self.video} carries no content credential: how it was made cannot be told"
+            if self.elsewhere is not None:
+                said = (
+                    f"{self.video} carries no content credential, it only names an address where "
+                    f"one lies, {self.elsewhere}: how it was made cannot be told without fetching"
+                )
             comment = self.tags.get("comment")
             return said if comment is None else f"{said} (nothing protects its comment {comment!r})"
         if self.verdict == "broken":
@@ -106,6 +113,8 @@ def inspect_video(video: Path, trusted: Path | None = None) -> Inspection:
     found = read_credentials(video, trusted)
     if found is None:
         return Inspection(video, "none", tags=tags)
+    if "elsewhere" in found:
+        return Inspection(video, "none", elsewhere=found["elsewhere"], tags=tags)
     manifests: dict[str, Any] = found.get("manifests", {})
     latest = manifests.get(found.get("active_manifest", ""), {})
     actions = _actions(latest)

@@ -21,9 +21,14 @@ from se4lip.types import InputError
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 MEDIA_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime"}
 PART_PREFIX = "se4lip."
+_ELSEWHERE = "must fetch remote manifests from url "  # what C2PA says instead of fetching
 _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
-    "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
+    "core": {
+        "allowed_network_hosts": [],
+        "decode_identity_assertions": False,
+        "backing_store_memory_threshold_in_mb": 16,  # larger files go through one on disk
+    },
     "builder": {"thumbnail": {"enabled": False}},
 }
 
@@ -114,7 +119,8 @@ class Seal:
 def read_credentials(path: Path | str, trusted: Path | None = None) -> dict[str, Any] | None:
     """All credentials of a media file with C2PA's judgement of them, as its JSON; None without any.
 
-    ``trusted`` is a PEM file of authorities to believe, beside the one of this computer.
+    A file may only name an address where its credential lies: ``{"elsewhere": ADDRESS}``, not
+    fetched. ``trusted`` is a PEM file of authorities to believe, beside the one of this computer.
 
     Raises:
         InputError: the file, or that of the authorities, cannot be read.
@@ -133,6 +139,9 @@ def read_credentials(path: Path | str, trusted: Path | None = None) -> dict[str,
         except (c2pa.C2paError.ManifestNotFound, c2pa.C2paError.NotSupported):
             return None  # none in it, or none possible in such a file
         except c2pa.C2paError as error:
+            _, elsewhere, address = str(error).partition(_ELSEWHERE)
+            if elsewhere:
+                return {"elsewhere": address}
             raise InputError(
                 f"the content credentials of {path} cannot be read ({error}): fetch the file again"
             ) from error
