@@ -4,6 +4,7 @@
     StreamingEncoder(sample_rate)      the same while somebody speaks
     sync(video)                        how far sound and lips are apart
     speak(avatar, audio, out)          a head says it
+    live(avatar, sample_rate)          a head that answers while somebody speaks
 
 Importing this imports nothing else: each name is fetched when it is first used.
 """
@@ -21,6 +22,8 @@ _WHERE = {
     "StreamingEncoder": "encode_speech",
     "sync": "sync_video",
     "speak": "speak_audio",
+    "live": "live_head",
+    "LiveConfig": "live_head",
     "InputError": "types",
 }
 

@@ -65,7 +65,7 @@ class SpeechStream:
         Raises:
             InputError: not one channel of finite floating-point samples.
         """
-        resampler, heard = resample(state.resampler, _checked(samples))
+        resampler, heard = resample(state.resampler, checked_samples(samples))
         return self._advance(state, resampler, heard)
 
     def finish(self, state: StreamState) -> tuple[StreamState, Float32[np.ndarray, "T D"]]:
@@ -112,7 +112,7 @@ def encode_offline(
 ) -> Float32[np.ndarray, "T D"]:
     """Features of a whole recording, in blocks of a minute so that memory stays bounded."""
     stream = SpeechStream(encoder, sample_rate_hz)
-    samples = _checked(samples)
+    samples = checked_samples(samples)
     state, parts = stream.init(), []
     for start in range(0, len(samples), 60 * sample_rate_hz):
         state, features = stream.step(state, samples[start : start + 60 * sample_rate_hz])
@@ -121,7 +121,8 @@ def encode_offline(
     return np.concatenate((*parts, features))
 
 
-def _checked(samples: Float32[np.ndarray, " S"]) -> Float32[np.ndarray, " S"]:
+def checked_samples(samples: Float32[np.ndarray, " S"]) -> Float32[np.ndarray, " S"]:
+    """``samples``. Raises: InputError unless they are one channel of finite floating point."""
     if samples.ndim != 1:
         raise InputError(
             f"samples have shape {samples.shape}, but one channel [S] is needed: "

@@ -1,0 +1,233 @@
+"""A live head in time: rest, speech, interruption, slow consumers, and that everything ends."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from live_heads import PlainHead, live_stream, noise
+from se4lip.live_head import LiveConfig, LiveHead
+from se4lip.types import InputError
+
+CHUNK = 320  # 20 ms at 16 kHz
+
+
+def head(rate=16_000, drawing_s=0.0, worker=None, **config) -> LiveHead:
+    stream = live_stream(rate, PlainHead(drawing_s))
+    return LiveHead(stream, LiveConfig(**config), worker)
+
+
+async def take(head, count):
+    frames = []
+    async for frame in head:
+        frames.append(frame)
+        if len(frames) == count:
+            return frames
+
+
+async def speak(head, samples, chunk=CHUNK, every_s=None):
+    """Push as a microphone does."""
+    start = time.monotonic()
+    for at in range(0, len(samples), chunk):
+        await head.push(samples[at : at + chunk])
+        due = start + (at + chunk) / head.sample_rate_hz
+        await asyncio.sleep(max(0, due - time.monotonic()))
+
+
+def test_it_rests_in_time_while_nothing_is_pushed():
+    async def story():
+        async with head() as live:
+            start = time.monotonic()
+            frames = await take(live, 15)
+            return frames, time.monotonic() - start
+
+    frames, took = asyncio.run(story())
+    assert [frame.index for frame in frames] == list(range(15))
+    assert all(frame.pushed is None and not frame.sound.any() for frame in frames)
+    assert 14 / 25 - 0.02 < took < 14 / 25 + 0.5
+    rows = [int(frame.picture[0, 1, 0]) for frame in frames]
+    assert rows == list(range(15))  # it moves on
+    lips = np.stack([frame.picture[0, 0] for frame in frames]).astype(int)
+    assert np.abs(np.diff(lips[10:], axis=0)).max() <= 1
+
+
+def test_every_pushed_sample_comes_back_once_with_a_picture():
+    samples = noise(16_000)
+
+    async def story():
+        async with head() as live:
+            await take(live, 3)
+            speaking = asyncio.create_task(speak(live, samples))
+            frames = await take(live, 40)
+            await speaking
+            return frames, live.skipped
+
+    frames, skipped = asyncio.run(story())
+    sound = np.concatenate([frame.sound for frame in frames])
+    np.testing.assert_array_equal(sound[sound != 0], samples)
+    for frame in frames:
+        if frame.pushed is not None:
+            assert frame.sound[-640:][0] == samples[frame.pushed]
+            assert frame.completed_by >= min(16_000, frame.pushed + 640 * 4 - 80)
+            parts = (frame.encoding_s, frame.waiting_s, frame.drawing_s)
+            assert min(parts) >= -1e-6
+    gaps = frames[-1].index + 1 - frames[0].index - len(frames)
+    assert gaps == skipped
+
+
+def test_speech_pushed_at_once_comes_out_as_it_sounds_when_paced():
+    samples = noise(24_000)
+
+    async def story():
+        async with head(paced=True) as live:
+            await take(live, 2)
+            await live.push(samples)
+            live.flush()
+            start = time.monotonic()
+            frames = await take(live, 45)
+            return frames, time.monotonic() - start
+
+    frames, took = asyncio.run(story())
+    assert 44 / 25 - 0.05 < took < 44 / 25 + 0.5
+    sound = np.concatenate([frame.sound for frame in frames])
+    np.testing.assert_array_equal(sound[sound != 0], samples)
+
+
+def test_an_interruption_is_heard_at_once():
+    async def story():
+        async with head(paced=True) as live:
+            await live.push(noise(30_000))
+            await take(live, 10)
+            pushing = asyncio.create_task(live.push(noise(64_000)))  # more than the buffer holds
+            await asyncio.sleep(0.02)
+            live.interrupt()
+            await asyncio.wait_for(pushing, 1)
+            frames = await take(live, 12)
+            await live.push(noise(3200, seed=5))
+            live.flush()
+            return frames, await take(live, 12)
+
+    silent, spoken = asyncio.run(story())
+    assert all(frame.pushed is None for frame in silent[4:])
+    sound = np.concatenate([frame.sound for frame in (*silent[4:], *spoken)])
+    np.testing.assert_array_equal(sound[sound != 0], noise(3200, seed=5))
+
+
+def test_a_slow_head_leaves_frames_out_and_does_not_fall_behind():
+    async def story():
+        async with head(drawing_s=0.1) as live:
+            speaking = asyncio.create_task(speak(live, noise(32_000)))
+            frames = []
+            async for frame in live:
+                if frame.pushed is not None:
+                    frames.append((time.monotonic() - frame.arrived_s, frame))
+                if frame.pushed is not None and frame.pushed > 26_000:
+                    break
+            speaking.cancel()
+            return frames, live.skipped
+
+    frames, skipped = asyncio.run(story())
+    waits = [wait for wait, _ in frames]
+    assert skipped >= len(frames)  # ten frames a second of twenty-five
+    assert np.median(waits) < 0.1 + 0.15
+    assert abs(np.mean(waits[-4:]) - np.mean(waits[2:6])) < 0.15
+    sound = np.concatenate([frame.sound for _, frame in frames])
+    first = frames[0][1].sound
+    heard = noise(32_000)[: np.count_nonzero(sound)]
+    np.testing.assert_array_equal(sound[sound != 0], heard)
+    assert len(first)
+
+
+def test_a_push_waits_while_too_much_lies_ahead():
+    async def story():
+        async with head(paced=True, buffer_s=0.5) as live:
+            pushing = asyncio.create_task(live.push(noise(48_000)))
+            await take(live, 10)
+            ahead_s = live._ahead_s()
+            waiting = not pushing.done()
+            pushing.cancel()
+            return ahead_s, waiting
+
+    ahead_s, waiting = asyncio.run(story())
+    assert waiting
+    assert ahead_s < 0.6
+
+
+def test_two_heads_take_turns_with_one_worker():
+    counts = [0, 0]
+
+    async def watch(live, which):
+        async for _ in live:
+            counts[which] += 1
+
+    async def story():
+        with ThreadPoolExecutor(1) as worker:
+            slow = {"drawing_s": 0.03, "worker": worker}
+            async with head(**slow) as one, head(**slow) as other:
+                start = time.monotonic()
+                watching = [asyncio.create_task(watch(h, i)) for i, h in enumerate((one, other))]
+                await asyncio.sleep(1.2)
+                for task in watching:
+                    task.cancel()
+                return counts, time.monotonic() - start
+
+    (one, other), took = asyncio.run(story())
+    assert 0.6 < one / other < 1.7
+    assert one + other < took / 0.03 + 3
+
+
+def test_closing_ends_the_iteration_the_pushes_and_the_thread():
+    before = threading.active_count()
+
+    async def story():
+        live = head(paced=True, buffer_s=0.2)
+        async with live:
+            watching = asyncio.create_task(take(live, 1000))
+            pushing = asyncio.create_task(live.push(noise(64_000)))
+            await asyncio.sleep(0.1)
+        assert await asyncio.wait_for(watching, 1) is None
+        with pytest.raises(InputError, match=r"head is closed: open another one"):
+            await asyncio.wait_for(pushing, 1)
+        with pytest.raises(InputError, match=r"head is closed"):
+            await live.push(noise(10))
+
+    asyncio.run(story())
+    time.sleep(0.05)
+    assert threading.active_count() == before
+
+
+def test_a_failing_head_tells_who_watches():
+    class Torn(PlainHead):
+        def pictures(self, codes, motion, size_px=None):
+            if self.drawn > 1:
+                raise RuntimeError("torn")
+            yield from super().pictures(codes, motion, size_px)
+
+    async def story():
+        async with LiveHead(live_stream(head=Torn()), LiveConfig()) as live:
+            await take(live, 50)
+
+    with pytest.raises(RuntimeError, match="torn"):
+        asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("samples", "sentence"),
+    [
+        (np.zeros((5, 2), np.float32), "one channel [S] is needed"),
+        (np.zeros(5, np.int16), "floating point in [-1, 1] is needed"),
+        (np.array([np.nan], np.float32), "NaN or infinite"),
+    ],
+)
+def test_what_cannot_be_heard_is_refused_and_harms_nothing(samples, sentence):
+    async def story():
+        async with head() as live:
+            with pytest.raises(InputError) as error:
+                await live.push(samples)
+            assert sentence in str(error.value)
+            assert len(await take(live, 3)) == 3
+
+    asyncio.run(story())
