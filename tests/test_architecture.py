@@ -31,7 +31,10 @@ def law() -> dict[str, set[str]]:
 MAY_IMPORT = law()
 ROOMS = set(MAY_IMPORT)
 ABOVE = {"commands", "web"}  # folders that stand above all rooms, as the verbs do
-OPTIONAL = {"mediapipe", "tensorboard", "matplotlib", "gsplat", "aiohttp", "onnx", "onnxruntime"}
+OPTIONAL = {
+    *("mediapipe", "tensorboard", "matplotlib", "gsplat", "aiohttp", "onnx", "onnxruntime"),
+    *("hama", "transformers", "tensorflow", "pocketsphinx"),
+}
 # What opens files, as it is written in a call. `.open`, `.read_bytes` and the like are methods of
 # pathlib.Path; `open_dataset` and its kin are io's own and may be called from anywhere.
 OPENERS = {"open", "fdopen", "memmap", "fromfile", "tofile", "urlopen"}

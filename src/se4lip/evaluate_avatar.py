@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float32, UInt8
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
-from se4lip.artifacts.encoder import encoder_identity, load_encoder
+from se4lip.artifacts.encoder import load_encoder
 from se4lip.audio.voice_activity import speech_frames
 from se4lip.face.contour import lip_contour
 from se4lip.face.follow import FollowConfig, follow, sight
@@ -31,7 +31,7 @@ from se4lip.io.pictures import contact_sheet
 from se4lip.metrics import closure, image, landmarks
 from se4lip.metrics.sync import measure_offset
 from se4lip.train.avatar_material import Take, framed_pictures, motion_of, sliced, takes_of
-from se4lip.train.listener import Listener, encoder_listener, file_listener
+from se4lip.train.listener import Listener, listener_of_avatar
 from se4lip.train.split import Split
 from se4lip.types import SAMPLES_PER_FRAME, FaceTrack, InputError, Speech
 
@@ -119,7 +119,7 @@ def evaluate_avatar(
     tracker: Tracker,
     split: Split = "test",
     encoder: Path | None = None,
-    features: Path | None = None,
+    features: Path | str | None = None,
     driver: Driver = "speech",
     all_looks: bool = False,
     most_takes: int | None = None,
@@ -127,6 +127,7 @@ def evaluate_avatar(
     videos: Path | None = None,
     on_take: Callable[[Rendered], None] = lambda rendered: None,
     on_progress: Callable[[float], None] = lambda share: None,
+    feature_weights: Path | None = None,
 ) -> AvatarReport:
     """Render the takes of ``split`` that show the avatar's look, or all of them, and judge them.
 
@@ -137,12 +138,10 @@ def evaluate_avatar(
         InputError: files that cannot be read, no take to judge, or another encoder.
     """
     loaded = load_avatar(avatar)
-    listener = encoder_listener(encoder) if features is None else file_listener(features)
-    if features is None:
-        loaded.check_encoder(encoder_identity(encoder))
+    listener = listener_of_avatar(loaded, encoder, features, feature_weights)
     data = open_dataset(dataset)
     takes = takes_of(data, split)
-    tally, others = _Tally(None if features is not None else encoder), 0
+    tally, others = _Tally(encoder), 0
     for i, take in enumerate(takes):
         on_progress(i / len(takes))
         if most_takes is not None and tally.takes == most_takes:
@@ -195,7 +194,7 @@ def render_take(
         codes = torch.from_numpy(person.mouth_codes(track, poses))
     drawn = np.stack(list(avatar.head.pictures(codes, motion)))
     samples = clip.speech.samples[take.start * SAMPLES_PER_FRAME : take.stop * SAMPLES_PER_FRAME]
-    return Rendered(take, drawn, real, _track(drawn, tracker), _track(real, tracker), samples)
+    return Rendered(take, drawn, real, tracked(drawn, tracker), tracked(real, tracker), samples)
 
 
 def sheet_rows(rendered: Rendered) -> list[tuple[str, Sequence[UInt8[np.ndarray, "H W 3"]]]]:
@@ -320,7 +319,7 @@ def _has_look(avatar: Avatar, data: Dataset, take: Take, videos: Path | None) ->
     return person.has_this_look(opening, poses[:1])
 
 
-def _track(pictures: Pictures, tracker: Tracker) -> FaceTrack:
+def tracked(pictures: Pictures, tracker: Tracker) -> FaceTrack:
     """Raises: InputError when there is no face in any of the pictures."""
     return follow(list(sight(pictures, tracker)), _EVERY_FACE)[0]
 

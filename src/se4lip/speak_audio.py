@@ -19,10 +19,11 @@ from jaxtyping import Float32, UInt8
 from se4lip.artifacts.avatar import Avatar, load_avatar
 from se4lip.artifacts.encoder import encoder_identity, load_encoder
 from se4lip.encoder.streaming import SpeechStream
+from se4lip.features.catalogue import OURS, load_features
 from se4lip.head.base import Head
 from se4lip.head.motion import there_and_back
 from se4lip.head.speech_window import CONTEXT_FRAMES
-from se4lip.io.audio import iter_speech
+from se4lip.io.audio import iter_speech, read_speech
 from se4lip.io.certificates import chosen_certificate
 from se4lip.io.credentials import Origin
 from se4lip.io.files import read_array, sha256_of
@@ -64,15 +65,17 @@ def speak(
     *,
     label: bool = False,
     credentials: tuple[Path, Path] | None = None,
+    feature_weights: Path | None = None,
 ) -> Spoken:
     """Write a video of ``avatar`` saying ``audio``; its head moves as in its recordings.
 
     ``avatar`` is a file that ``train avatar`` wrote, or "grid-s1", who comes with the package.
 
     ``features`` is a ``.npy`` file ``[T, D]`` at 25 rows a second to be used instead of the
-    encoder's. ``on_progress`` is told the seconds of video that are done. ``label`` burns the word
-    "synthetic" into the picture; ``credentials`` are certificate and key of who signs the video
-    (docs/provenance.md).
+    encoder's; an avatar trained on features of others computes those, from ``feature_weights`` if
+    they are not where they are looked for. ``on_progress`` is told the seconds of video that are
+    done. ``label`` burns the word "synthetic" into the picture; ``credentials`` are certificate and
+    key of who signs the video (docs/provenance.md).
 
     Raises:
         InputError: a file that cannot be read or written, features of another encoder than the
@@ -95,8 +98,7 @@ def speak(
                 f"this avatar was trained on {avatar.encoder.name}, not on an encoder's features: "
                 "give --features FILE.npy of the same kind"
             )
-        avatar.check_encoder(encoder_identity(encoder))
-        heard = _encoded(audio, encoder)
+        heard = _heard(avatar, audio, encoder, feature_weights)
     else:
         heard = iter([read_array(features, "feature file").astype(np.float32)])
         parts["features"] = (features.name, sha256_of(features))
@@ -148,6 +150,18 @@ def mouth_codes(head: Head, features: Iterable[Features]) -> Iterator[torch.Tens
         yield codes[before:ready]
         surplus = max(0, ready - CONTEXT_FRAMES)
         kept, before = kept[surplus:], ready - surplus
+
+
+def _heard(
+    avatar: Avatar, audio: Path, encoder: Path | None, weights: Path | None
+) -> Iterator[Features]:
+    """Features of the kind that ``avatar`` was trained on; only our own come in pieces."""
+    if avatar.encoder.features == OURS:
+        avatar.check_encoder(encoder_identity(encoder))
+        return _encoded(audio, encoder)
+    kind = load_features(avatar.encoder.features, weights)
+    avatar.check_encoder(kind.identity)
+    return iter([kind(read_speech(audio).samples)])
 
 
 def _encoded(audio: Path, encoder: Path | None) -> Iterator[Features]:

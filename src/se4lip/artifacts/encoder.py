@@ -17,11 +17,16 @@ ENCODER_KIND = "encoder"
 
 @dataclass(frozen=True)
 class EncoderIdentity:
-    """Which encoder made a feature: heads refuse features of another one."""
+    """Which encoder made a feature: heads refuse features of another one.
+
+    ``features`` is their kind, a name in `features.catalogue`, or "files" when nobody knows who
+    wrote them; then ``sha256``, which is that of the weights, is empty.
+    """
 
     name: str
     sha256: str
     width: int
+    features: str = "se4lip"
 
 
 def shipped_encoder() -> Path:

@@ -35,7 +35,8 @@ def train_avatar(arguments: list[str]) -> int | None:
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
         renderer: Literal["splat"] = "splat",
         encoder: Path | None = None,
-        features: Path | None = None,
+        features: str | None = None,
+        feature_weights: Path | None = None,
         split: Split = "train",
         videos: Path | None = None,
         seen: Path | None = None,
@@ -52,7 +53,10 @@ def train_avatar(arguments: list[str]) -> int | None:
             out: Folder of the run: checkpoints, TensorBoard curves, and avatar.safetensors.
             renderer: What draws the head: 3D Gaussians.
             encoder: Weights whose features drive the head, the shipped ones by default.
-            features: Folder of NAME.npy, [T, D] for each clip, to be used instead of an encoder.
+            features: Others to be used instead of an encoder's: logmel, whisper-base, ... by name
+                (docs/features.md), or a folder of NAME.npy, [T, D] for each clip.
+            feature_weights: Where the weights of those features are, if not where they are looked
+                for.
             split: Which recordings train: of ten, one tests, one validates, eight train; or all.
             videos: Where the recordings are now, if they have moved.
             seen: An avatar of this person whose looks to keep: only hearing is learned anew.
@@ -61,9 +65,19 @@ def train_avatar(arguments: list[str]) -> int | None:
         """
         say = Console(stderr=True, highlight=False).print
         if seen is not None:
-            print(hear(dataset, out, recipe, seen, encoder, features, split, name, say))
+            print(
+                hear(
+                    *(dataset, out, recipe, seen, encoder, features, split, name, say),
+                    feature_weights=feature_weights,
+                )
+            )
             return
-        print(train(dataset, out, recipe, encoder, features, split, videos, device, name, say))
+        print(
+            train(
+                *(dataset, out, recipe, encoder, features, split, videos, device, name, say),
+                feature_weights=feature_weights,
+            )
+        )
 
     return run(command, "train avatar", arguments)
 
@@ -76,6 +90,7 @@ def speak(arguments: list[str]) -> int | None:
         size: int | None = None,
         encoder: Path | None = None,
         features: Path | None = None,
+        feature_weights: Path | None = None,
         label: bool = False,
         credentials: tuple[Path, Path] | None = None,
         json: bool = False,
@@ -88,7 +103,9 @@ def speak(arguments: list[str]) -> int | None:
             out: The video to write.
             size: Width and height in pixels, those trained at by default.
             encoder: Encoder the avatar was trained with, the shipped one by default.
-            features: File of features [T, D] at 25 rows a second, instead of an encoder's.
+            features: File of features [T, D] at 25 rows a second, instead of those the avatar
+                was trained on, which are computed.
+            feature_weights: Where the weights of those are, if not where they are looked for.
             label: Burn the word "synthetic" into the picture.
             credentials: Your certificate chain and private key, two PEM files, to sign the video
                 with; a self-made certificate of this computer by default.
@@ -105,6 +122,7 @@ def speak(arguments: list[str]) -> int | None:
                 on_progress=lambda _: advance(0),
                 label=label,
                 credentials=credentials,
+                feature_weights=feature_weights,
             )
         if json:
             print_json({**asdict(done), "frames_per_s": done.frames_per_s})
@@ -128,6 +146,7 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
         split: Split = "test",
         encoder: Path | None = None,
         features: Path | None = None,
+        feature_weights: Path | None = None,
         driver: Driver = "speech",
         all_looks: bool = False,
         most_takes: int | None = None,
@@ -148,7 +167,8 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
             dataset: The data set it was made from.
             split: Which recordings to judge on.
             encoder: Encoder the avatar was trained with, the shipped one by default.
-            features: Folder of NAME.npy, instead of an encoder.
+            features: Folder of NAME.npy, instead of the features the avatar was trained on.
+            feature_weights: Where the weights of those are, if not where they are looked for.
             driver: Let the real mouth drive, to see the drawing's errors alone.
             all_looks: Judge on recordings with other hair, clothes or light too.
             most_takes: Stop after so many recordings.
@@ -181,6 +201,7 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
                 videos,
                 keep,
                 advance,
+                feature_weights,
             )
         if sheet is not None:
             save_picture(sheet, sheet_of(shown))

@@ -53,10 +53,16 @@ class SpeechWindow(nn.Module):
         self.nearness = nn.Parameter(-0.5 * offset.square())
 
     def normalise_by(self, features: Float[Tensor, "T D"]) -> None:
-        """Takes mean and spread of each column from the training features."""
+        """Takes mean and spread of each column from the training features.
+
+        So whatever scale and origin a kind of features has makes no difference. A column that
+        never changes but for rounding is not heard at all.
+        """
         self._check(features)
-        self.feature_mean.copy_(features.mean(0))
-        self.feature_scale.copy_(1 / features.std(0).clamp_min(1e-3 * features.std()))
+        mean, spread = features.mean(0), features.std(0)
+        heard = spread > 1e-5 * mean.abs() + 1e-30
+        self.feature_mean.copy_(mean)
+        self.feature_scale.copy_(torch.where(heard, 1 / spread.clamp_min(1e-30), 0.0))
 
     def forward(self, features: Float[Tensor, "*B T D"]) -> Float[Tensor, "*B T K"]:
         """Raises: InputError when the features have another width than those trained on."""

@@ -225,7 +225,7 @@ def _median_filtered(rows: Float[np.ndarray, "T C"], width: int) -> Float[np.nda
 _FFT, _WINDOW, _HOP, _FILTERS, _CEPSTRA, _LIFTER, _PREEMPHASIS = 512, 400, 160, 26, 13, 22, 0.97
 
 
-def mfcc(samples: Float32[np.ndarray, " S"]) -> Float[np.ndarray, "13 L"]:
+def mfcc(samples: Float32[np.ndarray, " S"], cepstra: int = _CEPSTRA) -> Float[np.ndarray, "C L"]:
     """Cepstral coefficients as python_speech_features makes them of 16-bit sound at 16 kHz.
 
     Rectangular windows of 25 ms every 10 ms, the last one filled with zeros; 26 mel filters of
@@ -242,11 +242,10 @@ def mfcc(samples: Float32[np.ndarray, " S"]) -> Float[np.ndarray, "13 L"]:
     smallest = np.finfo(float).eps
     energy = np.maximum(power.sum(1), smallest)
     mel = np.maximum(power @ _mel_filters().T, smallest)
-    cepstra = np.log(mel) @ _cosines().T
-    order = np.arange(_CEPSTRA)
-    cepstra *= 1 + _LIFTER / 2 * np.sin(np.pi * order / _LIFTER)
-    cepstra[:, 0] = np.log(energy)
-    return cepstra.T
+    found = np.log(mel) @ _cosines(cepstra).T
+    found *= 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(cepstra) / _LIFTER)
+    found[:, 0] = np.log(energy)
+    return found.T
 
 
 def _mel_filters() -> Float[np.ndarray, "26 257"]:
@@ -260,9 +259,9 @@ def _mel_filters() -> Float[np.ndarray, "26 257"]:
     return np.where(inside, np.where(at < middle, rising, falling), 0.0)
 
 
-def _cosines() -> Float[np.ndarray, "13 26"]:
+def _cosines(cepstra: int) -> Float[np.ndarray, "C 26"]:
     """The first rows of the orthonormal discrete cosine transform of type II."""
-    order, at = np.arange(_CEPSTRA)[:, None], np.arange(_FILTERS)
+    order, at = np.arange(cepstra)[:, None], np.arange(_FILTERS)
     rows = np.sqrt(2 / _FILTERS) * np.cos(np.pi * order * (2 * at + 1) / (2 * _FILTERS))
     rows[0] /= np.sqrt(2)
     return rows

@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Bool
 
 from se4lip.artifacts.avatar import Avatar, load_avatar, save_avatar
-from se4lip.artifacts.encoder import EncoderIdentity
 from se4lip.audio.augment import SpeechAugmentConfig
 from se4lip.audio.voice_activity import speech_frames
 from se4lip.face.person import Person
@@ -40,7 +39,7 @@ from se4lip.train.avatar_picture import PictureLoss, PictureTask, relative_rate
 from se4lip.train.avatar_speech import Heard, MouthTask, resting_code, silent_take
 from se4lip.train.avatar_start import start_head
 from se4lip.train.devices import chosen_device, machine
-from se4lip.train.listener import OTHER_VOICES, Features, Listener, encoder_listener, file_listener
+from se4lip.train.listener import OTHER_VOICES, Listener, listener_of
 from se4lip.train.loop import LoopConfig, train
 from se4lip.train.split import Split
 
@@ -92,17 +91,19 @@ def train_avatar(
     out: Path,
     recipe: AvatarRecipe,
     encoder: Path | None = None,
-    features: Path | None = None,
+    features: Path | str | None = None,
     split: Split = "train",
     videos: Path | None = None,
     device: str = "auto",
     name: str | None = None,
     report: Callable[[str], None] = print,
+    feature_weights: Path | None = None,
 ) -> Path:
     """Make an avatar of the person in a prepared data set and write ``out/avatar.safetensors``.
 
     A run that was interrupted goes on from its checkpoints if nothing else changed. ``features``
-    is a folder of feature files to use in place of ``encoder``. ``videos`` is where the recordings
+    are others to hear instead of ``encoder``'s, by name (`features.catalogue`) or as a folder of
+    files, and ``feature_weights`` is where theirs are. ``videos`` is where the recordings
     are now, if they have moved.
 
     Raises:
@@ -110,9 +111,7 @@ def train_avatar(
     """
     writable_folder(out)
     where = chosen_device(device)
-    listener = (
-        encoder_listener(encoder, recipe.voice) if features is None else file_listener(features)
-    )
+    listener = listener_of(encoder, features, feature_weights, recipe.voice)
     torch.manual_seed(recipe.speech.seed)
     data = open_dataset(dataset)
     material = gather(data, split, recipe.material, videos, report)
@@ -151,7 +150,7 @@ def train_avatar(
         head=head.cpu().eval(),
         person=material.person,
         replay=material.replay,
-        encoder=EncoderIdentity(listener.identity.name, listener.identity.sha256, width),
+        encoder=replace(listener.identity, width=width),
         details=details,
     )
     save_avatar(out / AVATAR_FILE, avatar)
@@ -164,10 +163,11 @@ def relisten(
     recipe: AvatarRecipe,
     seen: Path,
     encoder: Path | None = None,
-    features: Path | None = None,
+    features: Path | str | None = None,
     split: Split = "train",
     name: str | None = None,
     report: Callable[[str], None] = print,
+    feature_weights: Path | None = None,
 ) -> Path:
     """Give the avatar ``seen`` other features to hear and write ``out/avatar.safetensors``.
 
@@ -178,16 +178,12 @@ def relisten(
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
     """
     writable_folder(out)
-    listener = (
-        encoder_listener(encoder, recipe.voice) if features is None else file_listener(features)
-    )
+    listener = listener_of(encoder, features, feature_weights, recipe.voice)
     data, avatar = open_dataset(dataset), load_avatar(seen)
     spoken = _spoken(data, avatar.person, split)
     held_out = _spoken(data, avatar.person, "validation") if split == "train" else []
     window = _learn_to_hear(data, avatar.person, spoken, held_out, listener, recipe, out, report)
-    identity = EncoderIdentity(
-        listener.identity.name, listener.identity.sha256, window.config.feature_width
-    )
+    identity = replace(listener.identity, width=window.config.feature_width)
     details = avatar.details | {"name": name or data.name, "speech": to_plain(recipe.speech)}
     head = avatar.head.hearing_with(window)
     save_avatar(

@@ -1,4 +1,9 @@
-"""Whose features an avatar hears, and in which voices it hears each take."""
+"""Whose features an avatar hears, and in which voices it hears each take.
+
+Our own encoder hears other voices as changed powers, with no sound in between. Features chosen by
+name hear them as sound (`audio.revoice`), ours among them when it is chosen so: in a comparison all
+hear the same.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +15,19 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from se4lip.artifacts.avatar import Avatar
 from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity, load_encoder
 from se4lip.audio.augment import SpeechAugmentConfig, augment_speech, draw_speech
+from se4lip.audio.revoice import in_another_voice as revoiced
 from se4lip.audio.timebase import frame_count
 from se4lip.encoder.streaming import encode_offline
+from se4lip.features.base import SpeechFeatures
+from se4lip.features.catalogue import KINDS, OURS, load_features
 from se4lip.io.files import read_array
 from se4lip.types import SAMPLE_RATE_HZ, InputError, Speech
 
 _SILENCE_S = 4.0
+FILES = "files"  # the kind of features of which nobody knows who wrote them
 
 Features = Float32[np.ndarray, "T D"]
 
@@ -35,6 +45,61 @@ class Listener:
     features: Callable[[str, Speech], Features]
     silence: Features | None
     in_another_voice: Callable[[Speech, int], Features] | None = None
+
+
+def listener_of(
+    encoder: Path | None = None,
+    features: Path | str | None = None,
+    weights: Path | None = None,
+    voice: SpeechAugmentConfig = OTHER_VOICES,
+) -> Listener:
+    """``features`` is a name (`features.catalogue`) or a folder of files; without it, our encoder.
+
+    Raises:
+        InputError: no such features, or what they need is not here.
+    """
+    if features is None:
+        return encoder_listener(encoder, voice)
+    name = str(features)
+    if name not in KINDS and Path(features).is_dir():
+        return file_listener(Path(features))
+    return named_listener(load_features(name, encoder if name == OURS else weights), voice)
+
+
+def listener_of_avatar(
+    avatar: Avatar,
+    encoder: Path | None = None,
+    features: Path | str | None = None,
+    weights: Path | None = None,
+) -> Listener:
+    """What ``avatar`` was trained to hear; ``features`` need only be given as a folder of files,
+    of which all that can be checked is their width.
+
+    Raises:
+        InputError: features of another kind, or of other weights, than the avatar's.
+    """
+    trained = avatar.encoder
+    if features is None and not trained.sha256:
+        raise InputError(
+            f"this avatar was trained on {trained.name}, not on an encoder's features: "
+            "give --features of the same kind"
+        )
+    if features is None and trained.features != OURS:
+        features = trained.features
+    found = listener_of(encoder, features, weights)
+    if found.identity.features != FILES:
+        avatar.check_encoder(found.identity)
+    return found
+
+
+def named_listener(kind: SpeechFeatures, voice: SpeechAugmentConfig = OTHER_VOICES) -> Listener:
+    """Any features that come from samples, other voices as sound."""
+    return Listener(
+        identity=kind.identity,
+        features=lambda name, heard: kind(heard.samples),
+        silence=kind(np.zeros(round(_SILENCE_S * SAMPLE_RATE_HZ), np.float32)),
+        in_another_voice=lambda heard, seed: kind(revoiced(heard.samples, voice, seed)),
+    )
 
 
 def encoder_listener(encoder: Path | None, voice: SpeechAugmentConfig = OTHER_VOICES) -> Listener:
@@ -70,4 +135,4 @@ def file_listener(folder: Path) -> Listener:
             )
         return found.astype(np.float32)
 
-    return Listener(EncoderIdentity(f"files in {folder.name}", "", 0), features, None)
+    return Listener(EncoderIdentity(f"files in {folder.name}", "", 0, FILES), features, None)
