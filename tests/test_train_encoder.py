@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from puppet import make_dataset
 from se4lip.artifacts.encoder import load_encoder, save_encoder
 from se4lip.audio.augment import (
     SpeechAugmentConfig,
@@ -25,7 +26,13 @@ from se4lip.encoder.speech import SpeechEncoderConfig
 from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictures, draw_lips
 from se4lip.face.contour import mirrored_columns
 from se4lip.train.corpus import Corpus, columns_at, cut_lips, cut_speech, draw_stretches
-from se4lip.train.encoder import EncoderRecipe, EncoderTask, set_spectrum_statistics, take_up
+from se4lip.train.encoder import (
+    EncoderRecipe,
+    EncoderTask,
+    set_spectrum_statistics,
+    take_up,
+    train_encoder,
+)
 from se4lip.train.loop import LoopConfig, train
 from se4lip.types import InputError
 
@@ -276,3 +283,9 @@ def test_weights_of_another_shape_are_no_start(tmp_path):
     assert all(torch.equal(value, saved[name]) for name, value in begun.state_dict().items())
     with pytest.raises(InputError, match="was made with another model configuration"):
         take_up(SE4Lip(SE4LipConfig()), file)
+
+
+def test_a_few_recordings_train_and_nothing_is_examined(tmp_path):
+    data = make_dataset(tmp_path / "me", recordings=2, frames=60)
+    file = train_encoder([data], tmp_path / "run", recipe(steps=2), device="cpu")
+    assert load_encoder(file).config == SMALL
