@@ -30,7 +30,7 @@ def law() -> dict[str, set[str]]:
 
 MAY_IMPORT = law()
 ROOMS = set(MAY_IMPORT)
-ABOVE = {"commands", "web"}  # folders that stand above all rooms, as the verbs do
+ABOVE = {"commands", "web", "bench"}  # folders that stand above all rooms, as the verbs do
 OPTIONAL = {
     *("mediapipe", "tensorboard", "matplotlib", "gsplat", "aiohttp", "onnx", "onnxruntime"),
     *("hama", "transformers", "tensorflow", "pocketsphinx"),

@@ -32,7 +32,7 @@ def sync_picture(
         sure.bar(at, [one.confidence for one in known], width=0.8, color="0.6")
         sure.set(xlabel="time (s)", ylabel="confidence", xlim=(0, max(1, len(timeline))))
 
-    return _drawn(draw, (8, 4))
+    return drawn(draw, (8, 4))
 
 
 def matrix_picture(similarity: Float[np.ndarray, "T T"], title: str) -> Picture:
@@ -44,10 +44,10 @@ def matrix_picture(similarity: Float[np.ndarray, "T T"], title: str) -> Picture:
         axes.set(xlabel="lips (frame)", ylabel="speech (frame)", title=title)
         figure.colorbar(image, label="cosine")
 
-    return _drawn(draw, (5.5, 4.5))
+    return drawn(draw, (5.5, 4.5))
 
 
-def _drawn(draw: Callable[[Any], None], inches: tuple[float, float]) -> Picture:
+def drawn(draw: Callable[[Any], None], inches: tuple[float, float]) -> Picture:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ are laid side by side, so that nothing of them is lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,8 @@ from jaxtyping import Float32
 from se4lip.artifacts.encoder import EncoderIdentity
 from se4lip.audio.timebase import frame_count
 from se4lip.types import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+
+_GAP_FRAMES = 10  # of silence between clips that are heard together
 
 Samples = Float32[np.ndarray, " S"]
 Rows = Float32[np.ndarray, "T D"]
@@ -34,6 +36,32 @@ class SpeechFeatures(Protocol):
         """``[T, D]`` of 16 kHz speech, ``T = ceil(S / 640)``: row ``t`` is about the sound from
         ``t / 25`` s on for 40 ms, and as much around it as the network looks at."""
         ...
+
+
+def hear_all(kind: SpeechFeatures, clips: Sequence[Samples]) -> list[Rows]:
+    """Features of each of many clips. A kind that fills up a long window for any sound
+    (``packs_s``) is given as many clips as fit in it, with silence between them."""
+    packs_s = getattr(kind, "packs_s", 0.0)
+    if not packs_s:
+        return [kind(samples) for samples in clips]
+    found: list[Rows] = []
+    pack: list[Samples] = []
+    for samples in clips:
+        whole = frame_count(len(samples)) * SAMPLES_PER_FRAME
+        one = np.pad(samples, (0, whole - len(samples) + _GAP_FRAMES * SAMPLES_PER_FRAME))
+        if sum(map(len, pack)) + len(one) > packs_s * SAMPLE_RATE_HZ:
+            found += _unpacked(kind, pack)
+            pack = []
+        pack.append(one)
+    return found + _unpacked(kind, pack)
+
+
+def _unpacked(kind: SpeechFeatures, pack: Sequence[Samples]) -> list[Rows]:
+    if not pack:
+        return []
+    rows = kind(np.concatenate(pack))
+    ends = np.cumsum([len(one) // SAMPLES_PER_FRAME for one in pack])
+    return [part[:-_GAP_FRAMES] for part in np.split(rows, ends[:-1])]
 
 
 @dataclass(frozen=True)

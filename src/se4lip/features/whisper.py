@@ -139,6 +139,7 @@ class Whisper:
         self.window = encoder.config.positions * _STATES.hop  # 30 s for what is published
         piece_s = self.window / SAMPLE_RATE_HZ
         context_s = min(_CONTEXT_S, piece_s / 4)
+        self.packs_s = piece_s - 0.1  # less than a window, with the lead before it
         self.network = in_pieces(self.states, _STATES.hop, piece_s, context_s)
 
     def __call__(self, samples: Samples) -> Rows:

@@ -1,0 +1,86 @@
+"""Plots of experiments: bars with spread, maps of sounds, confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from se4lip.plots import Picture, drawn
+
+_COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
+
+
+def bars(
+    names: Sequence[str],
+    groups: dict[str, Sequence[tuple[float, float, float]]],
+    title: str,
+) -> Picture:
+    """One group of axes for each figure, one bar for each name: value, and how far down and up its
+    interval reaches. The first name is ours and has its own colour."""
+
+    def draw(figure: Any) -> None:
+        every = np.atleast_1d(figure.subplots(1, len(groups), squeeze=False)[0])
+        figure.suptitle(title)
+        for axes, (label, values) in zip(every, groups.items(), strict=True):
+            height = np.array([value for value, _, _ in values])
+            low = height - np.array([low for _, low, _ in values])
+            high = np.array([high for _, _, high in values]) - height
+            colours = ["tab:blue"] + ["0.65"] * (len(names) - 1)
+            error = np.nan_to_num(np.clip([low, high], 0, None))
+            axes.bar(names, height, color=colours, yerr=error, capsize=3)
+            known = height[np.isfinite(height)]
+            if len(known) and known.min() > 0.4:
+                axes.set_ylim(bottom=np.floor(10 * (known.min() - 0.1)) / 10)
+            axes.set_title(label, fontsize=10)
+            axes.tick_params(axis="x", rotation=60)
+
+    return drawn(draw, (3.2 * len(groups), 4.2))
+
+
+def maps(
+    points: dict[str, Float[np.ndarray, "P 2"]], labels: Sequence[str], classes: Sequence[int]
+) -> Picture:
+    """Sounds in the plane, one map a feature, coloured by how they look."""
+
+    def draw(figure: Any) -> None:
+        columns = min(3, len(points))
+        rows = -(-len(points) // columns)
+        every = figure.subplots(rows, columns, squeeze=False).ravel()
+        palette = figure_palette(max(classes) + 1)
+        for axes, (name, at) in zip(every, points.items(), strict=False):
+            colours = [palette[one] for one in classes]
+            axes.scatter(at[:, 0], at[:, 1], c=colours, s=8)
+            for (x, y), label, colour in zip(at, labels, colours, strict=True):
+                axes.annotate(label, (x, y), color=colour, fontsize=9, fontweight="bold")
+            axes.set(title=name, xticks=[], yticks=[])
+        for axes in every[len(points) :]:
+            axes.axis("off")
+
+    columns = min(3, len(points))
+    return drawn(draw, (4.2 * columns, 3.9 * -(-len(points) // columns)))
+
+
+def confusions(
+    matrices: dict[str, Float[np.ndarray, "P V"]], rows: Sequence[str], columns: Sequence[str]
+) -> Picture:
+    """For each feature, the share of each sound's frames that is taken for each look."""
+
+    def draw(figure: Any) -> None:
+        every = figure.subplots(1, len(matrices), squeeze=False)[0]
+        for axes, (name, matrix) in zip(every, matrices.items(), strict=True):
+            axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=7)
+            axes.set_yticks(range(len(rows)), rows, fontsize=7)
+            axes.set(title=name, xlabel="taken for")
+
+    return drawn(draw, (3.4 * len(matrices), 0.16 * len(rows) + 2))
+
+
+def figure_palette(count: int) -> list[tuple[float, float, float]]:
+    """Colours that differ, as many as asked for."""
+    import colorsys
+
+    return [colorsys.hsv_to_rgb(i / count, 0.9, 0.5 + 0.35 * (i % 2)) for i in range(count)]
