@@ -254,7 +254,7 @@ def test_closure_is_counted_on_the_phones_given(folder: Path, tmp_path: Path) ->
         ("0.1 b\n", "line 1 of phone file {} is '0.1 b', but START_S END_S PHONE is needed"),
         ("0 1 a\nx y b\n", "line 2 of phone file {} is 'x y b', but START_S END_S PHONE is needed"),
         ("# nothing\n", "phone file {} names no phone: one a line is needed"),
-        ("", "phone file {} is empty (0 bytes): fetch or record it again"),
+        ("", "phone file {} is empty (0 bytes): fetch or make it again"),
     ],
 )
 def test_phone_files_that_are_none_are_refused(

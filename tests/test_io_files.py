@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from se4lip.io.files import (
+    array_writer,
     atomic,
     existing_file,
     read_json,
@@ -104,7 +105,7 @@ def test_inputs_are_checked_in_a_sentence(tmp_path):
         f"cannot read model {missing}: no such file or directory: check the path"
     )
     assert said(existing_file, empty, "model") == (
-        f"model {empty} is empty (0 bytes): fetch or record it again"
+        f"model {empty} is empty (0 bytes): fetch or make it again"
     )
     assert said(existing_file, tmp_path, "model") == (
         f"cannot read model {tmp_path}: is a directory: check the path"
@@ -126,9 +127,27 @@ def test_arrays_are_written_under_exactly_their_name(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     write_array(tmp_path / "features", array)
     np.testing.assert_array_equal(np.load(tmp_path / "features"), array)
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match="objects would have to be pickled"):
         write_array(tmp_path / "objects.npy", np.array([object()]))
     assert [p.name for p in tmp_path.iterdir()] == ["features"]
+
+
+def test_rows_may_be_written_one_by_one(tmp_path):
+    rows = np.arange(3000, dtype=np.float32).reshape(1000, 3)
+    with array_writer(tmp_path / "a.npy", np.float32, (3,)) as append:
+        for start in range(0, 1000, 7):
+            append(rows[start : start + 7])
+    write_array(tmp_path / "b.npy", rows)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), rows)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(0, 512), (5,), (2, 3, 4), (3, 0)])
+def test_arrays_of_any_shape_and_order_come_back(shape, order, tmp_path):
+    array = np.random.default_rng(0).standard_normal(shape).astype(np.float32, order=order)
+    write_array(tmp_path / "a.npy", array)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), array)
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path):

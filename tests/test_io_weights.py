@@ -64,7 +64,8 @@ def test_tied_strided_and_trained_tensors_can_be_saved(tmp_path):
 def test_another_kind_is_refused(tmp_path):
     path = saved(tmp_path)
     assert said(path, "splat-avatar") == (
-        f"{path} holds speech-encoder weights, needed are splat-avatar weights"
+        f"{path} holds speech-encoder weights, needed are splat-avatar weights: "
+        "give a file of those"
     )
 
 
@@ -104,7 +105,7 @@ def test_foreign_files_are_refused(tmp_path):
     )
     empty = tmp_path / "empty"
     empty.touch()
-    assert said(empty) == f"weight file {empty} is empty (0 bytes): fetch or record it again"
+    assert said(empty) == f"weight file {empty} is empty (0 bytes): fetch or make it again"
     foreign = tmp_path / "foreign"
     foreign.write_bytes(safetensors.torch.save({"a": torch.zeros(2)}))
     sentence = (
@@ -130,7 +131,10 @@ def test_pickles_are_never_opened(how, tmp_path):
         buffer = io.BytesIO()
         torch.save({"a": Trap()}, buffer)
         path.write_bytes(buffer.getvalue())
-    assert said(path).endswith("is damaged, cut short or no safetensors file: fetch it again")
+    assert said(path) == (
+        f"weight file {path} is a pickle or an archive of one, which may run any program when it "
+        "is loaded: give a .safetensors file that se4lip has written"
+    )
 
 
 def test_an_unwritable_place_is_refused(tmp_path):

@@ -20,7 +20,7 @@ from se4lip.head.base import Motion
 from se4lip.head.splat.gaussians import RawGaussians
 from se4lip.head.splat.head import SplatHead, SplatHeadConfig
 from se4lip.io.config import from_plain, to_plain
-from se4lip.io.weights import load_weights, save_weights
+from se4lip.io.weights import fitting, load_weights, save_weights
 from se4lip.types import Camera, InputError
 
 AVATAR_KIND = "avatar"
@@ -50,6 +50,11 @@ class Avatar:
 
     def check_encoder(self, given: EncoderIdentity) -> None:
         """Raises: InputError when ``given`` is another encoder than the head was trained with."""
+        if given.features != self.encoder.features:
+            raise InputError(
+                f"this avatar was trained on {self.encoder.features} features, and these are "
+                f"{given.features}: leave --features out, and the right ones are computed"
+            )
         if given.sha256 != self.encoder.sha256:
             raise InputError(
                 f"this avatar was trained on features of {_called(self.encoder)}, and these are of "
@@ -122,13 +127,11 @@ def load_avatar(given: Path | str) -> Avatar:
     """
     path = avatar_file(given)
     tensors, header = load_weights(path, kind=AVATAR_KIND)
-    try:
+    with fitting(path, tensors):
         head = _head(tensors, header.config["head"])
         replay = Motion(*(tensors[f"replay.{field.name}"].numpy() for field in fields(Motion)))
         person = _person(tensors, header.config)
         encoder = EncoderIdentity(**header.config["encoder"])
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise InputError(f"avatar {path} lacks {error}: it is damaged, make it again") from error
     return Avatar(head, person, replay, encoder, header.metadata, header.sha256)
 
 

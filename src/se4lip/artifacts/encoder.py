@@ -10,7 +10,7 @@ from pathlib import Path
 
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.io.config import from_plain, to_plain
-from se4lip.io.weights import load_weights, read_header, save_weights
+from se4lip.io.weights import fitting, load_weights, read_header, save_weights
 
 ENCODER_KIND = "encoder"
 
@@ -41,9 +41,11 @@ def load_encoder(path: Path | None = None) -> SE4Lip:
     Raises:
         InputError: missing, damaged, of another kind, or newer.
     """
-    tensors, header = load_weights(path or shipped_encoder(), kind=ENCODER_KIND)
-    model = SE4Lip(from_plain(SE4LipConfig, header.config))
-    model.load_state_dict({name: value.float() for name, value in tensors.items()})
+    file = path or shipped_encoder()
+    tensors, header = load_weights(file, kind=ENCODER_KIND)
+    with fitting(file, tensors):
+        model = SE4Lip(from_plain(SE4LipConfig, header.config))
+        model.load_state_dict({name: value.float() for name, value in tensors.items()})
     return model.eval().requires_grad_(False)
 
 
@@ -57,9 +59,7 @@ def save_encoder(path: Path, model: SE4Lip, metadata: Mapping[str, object]) -> N
 def encoder_identity(path: Path | None = None) -> EncoderIdentity:
     """Name and checksum of a weights file, read from its header."""
     file = path or shipped_encoder()
-    header = read_header(file)
-    return EncoderIdentity(
-        str(header.metadata.get("name", file.stem)),
-        header.sha256,
-        int(header.config["speech"]["embedding"]),
-    )
+    header = read_header(file, kind=ENCODER_KIND)
+    with fitting(file, {}):
+        width = from_plain(SE4LipConfig, header.config).speech.embedding
+    return EncoderIdentity(str(header.metadata.get("name", file.stem)), header.sha256, width)

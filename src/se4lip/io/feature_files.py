@@ -77,8 +77,7 @@ def write(
             "move it away, or overwrite it with --overwrite"
         )
     for goal, file in zip(goals, feature_files, strict=True):
-        with files.atomic(goal) as part, part.open("wb") as opened:
-            np.save(opened, file.array, allow_pickle=False)
+        files.write_array(goal, file.array)
     return goals
 
 

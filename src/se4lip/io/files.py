@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,8 @@ def existing_file(path: Path | str, what: str) -> Path:
     except OSError as error:
         raise InputError(f"cannot read {what} {file}: {_why(error)}: check the path") from error
     if empty:
-        raise InputError(f"{what} {file} is empty (0 bytes): fetch or record it again")
+        again = "record" if what in {"audio", "video"} else "make"
+        raise InputError(f"{what} {file} is empty (0 bytes): fetch or {again} it again")
     return file
 
 
@@ -101,8 +102,39 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def write_array(path: Path | str, array: np.ndarray) -> None:
     """Write ``array`` as a ``.npy`` file under exactly this name, whole or not at all."""
+    with array_writer(path, array.dtype, array.shape[1:]) as append:
+        append(array)
+
+
+@contextlib.contextmanager
+def array_writer(
+    path: Path | str, dtype: Any, row_shape: tuple[int, ...]
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yield a function that appends rows to a ``.npy`` file, whole in the end or not there at all.
+
+    So an array larger than memory can be written.
+    """
+    # np.save would do for whole arrays, but hides why a disk refuses to be written.
+    if np.dtype(dtype).hasobject:
+        raise ValueError("objects would have to be pickled")
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
+    rows = 0
     with atomic(path) as part, part.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+
+        def write_header() -> None:  # NumPy leaves room in it for the first axis to grow
+            np.lib.format.write_array_header_1_0(file, header | {"shape": (rows, *row_shape)})
+
+        def append(array: np.ndarray) -> None:
+            nonlocal rows
+            if array.shape[1:] != row_shape:
+                raise ValueError(f"rows of shape {array.shape[1:]} among those of {row_shape}")
+            file.write(np.ascontiguousarray(array, dtype).data)
+            rows += len(array)
+
+        write_header()
+        yield append
+        file.seek(0)
+        write_header()
 
 
 def read_array(path: Path | str, what: str) -> np.ndarray:

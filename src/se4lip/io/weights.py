@@ -12,9 +12,10 @@ The header is a JSON object under the safetensors metadata key ``se4lip``:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from safetensors import SafetensorError
 from se4lip.io.files import existing_file, sha256_of, write_bytes
 from se4lip.types import InputError
 
-__all__ = ["Header", "load_weights", "read_header", "save_weights", "sha256_of"]
+__all__ = ["Header", "fitting", "load_weights", "read_header", "save_weights", "sha256_of"]
 
 _FORMAT = "se4lip-weights"
 
@@ -80,30 +81,71 @@ def load_weights(
     file = existing_file(path, "weight file")
     content = file.read_bytes()
     header = _header(file, content)
-    if header.kind != kind:
-        raise InputError(f"{file} holds {header.kind} weights, needed are {kind} weights")
-    if header.version > version:
-        raise InputError(
-            f"{file} holds {kind} weights of version {header.version}, this se4lip reads up to "
-            f"{version}: update se4lip"
-        )
+    _check_kind(file, header, kind, version)
     tensors = safetensors.torch.load(content)
     if _digest(tensors) != header.sha256:
         raise InputError(f"weight file {file} is damaged, its checksum is wrong: fetch it again")
     return tensors, header
 
 
-def read_header(path: Path | str) -> Header:
-    """The header alone, of any kind and version.
+@contextlib.contextmanager
+def fitting(path: Path | str, tensors: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Around the making of a model from what ``load_weights`` gave: what does not fit is told.
 
     Raises:
-        InputError: missing, damaged, or no weight file.
+        InputError: numbers that are not finite, missing or surplus tensors, shapes or a
+            configuration that do not fit.
+    """
+    spoilt = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    if spoilt:
+        raise InputError(
+            f"weight file {path} holds NaN or infinite numbers (in {spoilt[0]}), the training "
+            "that wrote it went wrong: make it again"
+        )
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"weight file {path}: {error}") from error
+    except KeyError as error:
+        raise InputError(f"weight file {path} lacks {error}: make it again, or fetch it") from error
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"weight file {path} lacks parts, or they do not fit together: make it again, or "
+            "fetch it"
+        ) from error
+
+
+def read_header(path: Path | str, kind: str | None = None, version: int = 1) -> Header:
+    """The header alone; of ``kind`` and up to ``version``, unless any will do.
+
+    Raises:
+        InputError: missing, damaged, no weight file, of another kind, or newer.
     """
     file = existing_file(path, "weight file")
-    return _header(file, file.read_bytes())
+    header = _header(file, file.read_bytes())
+    if kind is not None:
+        _check_kind(file, header, kind, version)
+    return header
+
+
+def _check_kind(file: Path, header: Header, kind: str, version: int) -> None:
+    if header.kind != kind:
+        raise InputError(
+            f"{file} holds {header.kind} weights, needed are {kind} weights: give a file of those"
+        )
+    if header.version > version:
+        raise InputError(
+            f"{file} holds {kind} weights of version {header.version}, this se4lip reads up to "
+            f"{version}: update se4lip"
+        )
 
 
 def _header(file: Path, content: bytes) -> Header:
+    if content.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
+        raise InputError(
+            f"weight file {file} is a pickle or an archive of one, which may run any program when "
+            "it is loaded: give a .safetensors file that se4lip has written"
+        )
     try:
         safetensors.deserialize(content)
         size = int.from_bytes(content[:8], "little")
