@@ -146,7 +146,7 @@ def evaluate_avatar(
         on_progress(i / len(takes))
         if most_takes is not None and tally.takes == most_takes:
             break
-        if not all_looks and not _has_look(loaded, data, take, videos):
+        if not all_looks and not has_look(loaded, data, take, videos):
             others += 1
             continue
         rendered = render_take(loaded, data, take, listener, driver, tracker, videos)
@@ -194,7 +194,7 @@ def render_take(
         codes = torch.from_numpy(person.mouth_codes(track, poses))
     drawn = np.stack(list(avatar.head.pictures(codes, motion)))
     samples = clip.speech.samples[take.start * SAMPLES_PER_FRAME : take.stop * SAMPLES_PER_FRAME]
-    return Rendered(take, drawn, real, tracked(drawn, tracker), tracked(real, tracker), samples)
+    return Rendered(take, drawn, real, _track(drawn, tracker), _track(real, tracker), samples)
 
 
 def sheet_rows(rendered: Rendered) -> list[tuple[str, Sequence[UInt8[np.ndarray, "H W 3"]]]]:
@@ -312,14 +312,14 @@ def _mean(values: Any) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def _has_look(avatar: Avatar, data: Dataset, take: Take, videos: Path | None) -> bool:
+def has_look(avatar: Avatar, data: Dataset, take: Take, videos: Path | None) -> bool:
     person = avatar.person
     opening = framed_pictures(data, take, person.framing, [0], videos)
     poses = person.head_poses(sliced(data.clip(take.clip).track, take))
     return person.has_this_look(opening, poses[:1])
 
 
-def tracked(pictures: Pictures, tracker: Tracker) -> FaceTrack:
+def _track(pictures: Pictures, tracker: Tracker) -> FaceTrack:
     """Raises: InputError when there is no face in any of the pictures."""
     return follow(list(sight(pictures, tracker)), _EVERY_FACE)[0]
 

@@ -42,7 +42,7 @@ from se4lip.metrics.comparison import (
 )
 from se4lip.metrics.visemes import VISEME_OF, VISEMES
 from se4lip.train.devices import chosen_device
-from se4lip.train.split import clips_of
+from se4lip.train.split import clips_of, evenly
 from se4lip.types import FRAME_RATE_HZ, InputError
 
 _WINDOW = (-4, 4)  # rows that a head is given (`head.speech_window`)
@@ -58,7 +58,7 @@ class AmbiguityConfig:
     features: Names, ours first.
     train_clips: As many, evenly spread, fit the linear maps.
     validation_clips: As many choose the maps' penalty.
-    test_clips: As many are judged; 0: all of the split.
+    test_clips: As many are judged, all of the split by default.
     pairs: Of frames, for the areas under the curve.
     resamples: Of test clips, for the intervals.
     seed: Of pairs and resamples.
@@ -74,7 +74,7 @@ class AmbiguityConfig:
     )
     train_clips: int = 186
     validation_clips: int = 24
-    test_clips: int = 0
+    test_clips: int | None = None
     pairs: int = 100_000
     resamples: int = 200
     seed: int = 0
@@ -109,9 +109,9 @@ def ambiguity(
     """
     data, memory = open_dataset(dataset), Memory(work)
     chosen = {
-        "train": _evenly(clips_of(data, "train"), config.train_clips),
-        "validation": _evenly(clips_of(data, "validation"), config.validation_clips),
-        "test": _evenly(_aligned(clips_of(data, "test"), phones), config.test_clips),
+        "train": evenly(clips_of(data, "train"), config.train_clips),
+        "validation": evenly(clips_of(data, "validation"), config.validation_clips),
+        "test": evenly(_aligned(clips_of(data, "test"), phones), config.test_clips),
     }
     if not all(chosen.values()):
         raise InputError(
@@ -289,12 +289,6 @@ def _frames(data: Dataset, names: Sequence[str], phones: Path | None) -> Frames:
 def _fitted(rows: Float[np.ndarray, "T D"], frames: int) -> Float[np.ndarray, "T D"]:
     """As many rows as frames; the last one again where sound ends early."""
     return rows[np.arange(frames).clip(max=len(rows) - 1)]
-
-
-def _evenly(names: Sequence[str], count: int) -> list[str]:
-    if not count or count >= len(names):
-        return list(names)
-    return [names[i] for i in np.linspace(0, len(names) - 1, count).round().astype(int)]
 
 
 def _aligned(names: Sequence[str], phones: Path) -> list[str]:

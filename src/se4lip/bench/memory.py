@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,10 @@ class Memory:
         return self.folder / "rows" / name / f"{_digest(samples.tobytes())}.npy"
 
 
-def identity_key(kind: SpeechFeatures) -> dict[str, Any]:
-    return asdict(kind.identity)
+def memory_name(key: Sequence[Any], name: str) -> str:
+    """A folder name that no other key has."""
+    text = json.dumps(key, sort_keys=True, default=str)
+    return f"{name}-{_digest(text.encode())[:12]}"
 
 
 def _digest(*parts: bytes) -> str:

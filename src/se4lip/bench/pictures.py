@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab
 
 def bars(
     names: Sequence[str],
-    groups: dict[str, Sequence[tuple[float, float, float]]],
+    groups: Mapping[str, Sequence[tuple[float, float, float]]],
     title: str,
 ) -> Picture:
     """One group of axes for each figure, one bar for each name: value, and how far down and up its

@@ -8,7 +8,9 @@ from rich.console import Console
 
 from se4lip.bench.ambiguity import AmbiguityConfig
 from se4lip.bench.ambiguity import ambiguity as measure_ambiguity
+from se4lip.bench.features import FeaturesConfig, compare_features
 from se4lip.commands.shared import progress, run
+from se4lip.prepare import mediapipe_tracker
 
 
 def ambiguity(arguments: list[str]) -> int | None:
@@ -37,3 +39,44 @@ def ambiguity(arguments: list[str]) -> int | None:
         Console().print(str(page))
 
     return run(command, "bench ambiguity", arguments)
+
+
+def features(arguments: list[str]) -> int | None:
+    def command(
+        dataset: Annotated[Path, tyro.conf.Positional],
+        heads: tuple[Path, ...],
+        work: Path,
+        others: tuple[Path, ...] = (),
+        phones: Path | None = None,
+        results: Path = Path("docs/results"),
+        videos: Path | None = None,
+        quick: bool = False,
+        face_landmarker: Path | None = None,
+        config: Annotated[FeaturesConfig, tyro.conf.arg(name="")] = FeaturesConfig(),  # noqa: B008
+    ) -> None:
+        """Which features make the better head: the same looks, takes and steps for all of them.
+
+        Give the same command again to go on with a run that was stopped.
+
+        Args:
+            dataset: Folder that `se4lip prepare` wrote, of the person whom the heads show.
+            heads: Avatars, one a renderer, whose looks to keep (`se4lip train avatar`).
+            work: Folder for what was computed, to go on with.
+            others: Data sets of other people and languages.
+            phones: Folder of forced alignments CLIP.txt of the test clips, for closures.
+            results: Folder for the page, its plot and figures.
+            videos: Where the recordings are now, if they have moved.
+            quick: A smaller version that takes minutes on two cores.
+            face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
+        """
+        config = config.quick() if quick else config
+        tracker = mediapipe_tracker(face_landmarker) if config.drawn_takes else None
+        with progress("features") as (say, advance):
+            page = compare_features(
+                *(dataset, heads, others, phones, work, results, tracker, config, videos),
+                on_progress=advance,
+                report=say,
+            )
+        Console().print(str(page))
+
+    return run(command, "bench features", arguments)

@@ -78,6 +78,9 @@ def fit_ridge(
     ]
 
 
+_BOUNDS = (2.5, 97.5)
+
+
 @dataclass(frozen=True)
 class Gain:
     """How much better, in percent of the other, and the interval that holds 95 % of resamples."""
@@ -98,7 +101,7 @@ def paired_gain(
     """Gain of means over the same clips, by the bootstrap over clips (Efron 1979, percentiles).
 
     Clips for which either is unknown are left out. For figures of which less is better, the gain is
-    how much of theirs is saved.
+    how much of theirs is saved. NaN where theirs is 0.
     """
     known = np.isfinite(ours) & np.isfinite(theirs)
     a, b = ours[known], theirs[known]
@@ -107,8 +110,11 @@ def paired_gain(
 
     def percent(mean_a: np.ndarray, mean_b: np.ndarray) -> np.ndarray:
         sign = 1 if higher_is_better else -1
-        return 100 * sign * (mean_a - mean_b) / np.abs(mean_b)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = 100 * sign * (mean_a - mean_b) / np.abs(mean_b)
+        return np.where(mean_b == 0, np.nan, found)
 
     drawn = np.random.default_rng(seed).integers(0, len(a), (resamples, len(a)))
-    low, high = np.percentile(percent(a[drawn].mean(1), b[drawn].mean(1)), (2.5, 97.5))
+    spread = percent(a[drawn].mean(1), b[drawn].mean(1))
+    low, high = (float("nan"),) * 2 if np.isnan(spread).all() else np.nanpercentile(spread, _BOUNDS)
     return Gain(float(percent(a.mean(), b.mean())), float(low), float(high), len(a))

@@ -29,6 +29,7 @@ from se4lip.train.avatar_material import (
     Material,
     MaterialConfig,
     Spoken,
+    Take,
     framed_pictures,
     gather,
     shown_of,
@@ -39,9 +40,9 @@ from se4lip.train.avatar_picture import PictureLoss, PictureTask, relative_rate
 from se4lip.train.avatar_speech import Heard, MouthTask, resting_code, silent_take
 from se4lip.train.avatar_start import start_head
 from se4lip.train.devices import chosen_device, machine
-from se4lip.train.listener import OTHER_VOICES, Listener, listener_of
+from se4lip.train.listener import OTHER_VOICES, Listener, listener_of, voice_seed
 from se4lip.train.loop import LoopConfig, train
-from se4lip.train.split import Split
+from se4lip.train.split import Split, evenly
 
 AVATAR_FILE = "avatar.safetensors"
 _VALIDATION_TAKES, _VALIDATION_PICTURES = 20, 24
@@ -115,7 +116,7 @@ def train_avatar(
     torch.manual_seed(recipe.speech.seed)
     data = open_dataset(dataset)
     material = gather(data, split, recipe.material, videos, report)
-    held_out = _spoken(data, material.person, "validation") if split == "train" else []
+    held_out = _held_out(data, material.person) if split == "train" else []
 
     window = _learn_to_hear(
         data, material.person, material.spoken, held_out, listener, recipe, out, report
@@ -168,20 +169,23 @@ def relisten(
     name: str | None = None,
     report: Callable[[str], None] = print,
     feature_weights: Path | None = None,
+    listener: Listener | None = None,
+    most_takes: int | None = None,
 ) -> Path:
     """Give the avatar ``seen`` other features to hear and write ``out/avatar.safetensors``.
 
     What it looks like stays to the bit; only the way from features to mouth codes is learned, in a
-    minute or two. So two encoders can be compared in one and the same head.
+    minute or two. So two encoders can be compared in one and the same head. ``listener`` stands for
+    ``encoder`` and ``features``; ``most_takes`` of the split teach, evenly spread.
 
     Raises:
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
     """
     writable_folder(out)
-    listener = listener_of(encoder, features, feature_weights, recipe.voice)
+    listener = listener or listener_of(encoder, features, feature_weights, recipe.voice)
     data, avatar = open_dataset(dataset), load_avatar(seen)
-    spoken = _spoken(data, avatar.person, split)
-    held_out = _spoken(data, avatar.person, "validation") if split == "train" else []
+    spoken = spoken_in(data, avatar.person, evenly(takes_of(data, split), most_takes))
+    held_out = _held_out(data, avatar.person) if split == "train" else []
     window = _learn_to_hear(data, avatar.person, spoken, held_out, listener, recipe, out, report)
     identity = replace(listener.identity, width=window.config.feature_width)
     details = avatar.details | {"name": name or data.name, "speech": to_plain(recipe.speech)}
@@ -219,7 +223,8 @@ def _learn_to_hear(
         for voice in range(recipe.voices):
             for index, one in enumerate(spoken):
                 speech = data.clip(one.take.clip).speech
-                found = listener.in_another_voice(speech, voice * len(spoken) + index)
+                seed = voice_seed(voice, index, len(spoken))
+                found = listener.in_another_voice(speech, seed)
                 heard.append(_cut(found, one))
     examined = [_heard(data, one, listener) for one in held_out[:_VALIDATION_TAKES]]
     identity = {
@@ -247,10 +252,14 @@ def _speaking(data: Dataset, one: Spoken) -> Bool[np.ndarray, " T"]:
     return found[rows]
 
 
-def _spoken(data: Dataset, person: Person, split: Split) -> list[Spoken]:
-    """All takes of ``split``, with the poses and mouth codes that ``person`` reads off them."""
+def _held_out(data: Dataset, person: Person) -> list[Spoken]:
+    return spoken_in(data, person, takes_of(data, "validation"))
+
+
+def spoken_in(data: Dataset, person: Person, takes: Sequence[Take]) -> list[Spoken]:
+    """Takes with the poses and mouth codes that ``person`` reads off them."""
     found = []
-    for take in takes_of(data, split):
+    for take in takes:
         track = sliced(data.clip(take.clip).track, take)
         poses = person.head_poses(track)
         found.append(Spoken(take, track, poses, person.mouth_codes(track, poses)))

@@ -47,6 +47,11 @@ class Listener:
     in_another_voice: Callable[[Speech, int], Features] | None = None
 
 
+def voice_seed(voice: int, take: int, takes: int) -> int:
+    """Which other voice speaks a take: each take has its own voices, the same for all features."""
+    return voice * takes + take
+
+
 def listener_of(
     encoder: Path | None = None,
     features: Path | str | None = None,

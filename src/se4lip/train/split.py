@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeVar
 
 from se4lip.io.dataset import Dataset
 
+T = TypeVar("T")
 Split = Literal["all", "train", "validation", "test"]
 
 EVERY = 10  # of the sorted recordings: the first of ten tests, the sixth validates, the rest train
+
+
+def evenly(names: Sequence[T], most: int | None) -> list[T]:
+    """At most so many, spread evenly from the first to the last; all when ``most`` is None."""
+    if most is None or most >= len(names):
+        return list(names)
+    return [names[round(i * (len(names) - 1) / max(1, most - 1))] for i in range(most)]
 
 
 def clips_of(data: Dataset, split: Split) -> list[str]:

@@ -1,0 +1,283 @@
+"""``se4lip bench features``: the paper's experiment. Only the features change.
+
+Each head keeps its looks; for each kind of features and each seed it learns anew to hear, with the
+same takes, the same other voices, the same window and network, the same steps
+(`train.avatar.relisten`). Then it is asked to say held-out clips:
+
+* of its own person, in his own voice;
+* the same clips in voices that no training heard (`audio.revoice`): other voices, known lips;
+* clips of other people and languages (``--others``), whose lips move otherwise, but at the same
+  moments: there only the correlations of aperture and width mean something.
+
+Lips are judged on all clips as landmarks of the head's own mouth model (`bench.lips`); on some
+clips the head is drawn, tracked and judged as in ``evaluate avatar``. Gains are paired by clip.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from se4lip.artifacts.avatar import Avatar, load_avatar
+from se4lip.bench.drawn import draw_clips
+from se4lip.bench.features_page import write_page
+from se4lip.bench.lips import Asked, judge, real_landmarks, shown_landmarks
+from se4lip.bench.memory import Memory, memory_name
+from se4lip.face.tracker import Tracker
+from se4lip.features.base import SpeechFeatures
+from se4lip.features.catalogue import OURS, load_features
+from se4lip.io.dataset import Dataset, open_dataset
+from se4lip.io.files import sha256_of
+from se4lip.io.phones import read_phones
+from se4lip.metrics.closure import Phone, closed_below
+from se4lip.metrics.landmarks import lip_aperture
+from se4lip.train.avatar import AvatarRecipe, relisten
+from se4lip.train.avatar_material import sliced, takes_of
+from se4lip.train.listener import Listener, voice_seed
+from se4lip.train.split import evenly
+from se4lip.types import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError
+
+OWN, VOICES = "same speaker", "same speaker, other voices"
+_UNHEARD = 1_000_000  # seeds of voices beyond those of training
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """Attributes:
+    features: Names, ours first.
+    seeds: Runs of each.
+    steps: Of each run.
+    train_takes: As many teach, evenly spread; all of the split by default.
+    voices: Other voices in which each take is also heard.
+    test_takes: As many are asked about; all of the split by default.
+    other_clips: As many of each other data set.
+    drawn_takes: As many are also drawn, with the first seed.
+    """
+
+    features: tuple[str, ...] = (
+        OURS,
+        "logmel",
+        "mfcc",
+        "whisper-tiny.en",
+        "whisper-base",
+        "phoneme",
+    )
+    seeds: int = 3
+    steps: int = 900
+    train_takes: int | None = None
+    voices: int = 2
+    test_takes: int | None = None
+    other_clips: int = 60
+    drawn_takes: int = 14
+
+    def quick(self) -> FeaturesConfig:
+        features = tuple(name for name in self.features if not name.startswith("whisper"))
+        return replace(
+            self,
+            features=features,
+            seeds=1,
+            steps=300,
+            train_takes=60,
+            voices=1,
+            test_takes=24,
+            other_clips=12,
+            drawn_takes=2,
+        )
+
+
+def compare_features(
+    dataset: Path,
+    heads: Sequence[Path],
+    others: Sequence[Path],
+    phones: Path | None,
+    work: Path,
+    results: Path,
+    tracker: Tracker | None,
+    config: FeaturesConfig,
+    videos: Path | None = None,
+    on_progress: Callable[[float], None] = lambda share: None,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Relearn, ask and judge; write ``features.md``; returns the page.
+
+    ``heads`` are avatars of the person in ``dataset``, one a renderer. Without a ``tracker``
+    nothing is drawn.
+
+    Raises:
+        InputError: files that cannot be read, or features that are not here.
+    """
+    data, memory = open_dataset(dataset), Memory(work)
+    sets = _test_sets(data, others, phones, memory, config)
+    rows: list[dict[str, Any]] = []
+    done, total = 0, len(heads) * len(config.features) * config.seeds
+    for head in heads:
+        for name in config.features:
+            kind = load_features(name)
+            for seed in range(config.seeds):
+                run = _Run(data, memory, config, kind, head, seed, work / "heads", report)
+                for what, asked in sets.items():
+                    found = memory.figures(
+                        partial(run.lips, asked), *run.key, what, [one.name for one in asked]
+                    )
+                    rows.append(_row(head, name, seed, what, found["clips"]))
+                if seed == 0 and tracker is not None and config.drawn_takes:
+                    found = memory.figures(
+                        partial(run.drawn, tracker, videos), *run.key, "drawn", config.drawn_takes
+                    )
+                    rows.append(_row(head, name, seed, f"{OWN}, drawn", found["clips"]))
+                report(_line(rows[-1]))
+                done += 1
+                on_progress(done / total)
+    return write_page(results, data, heads, config, rows)
+
+
+@dataclass
+class _Run:
+    """One head with one kind of features and one seed; it learns when it is first asked."""
+
+    data: Dataset
+    memory: Memory
+    config: FeaturesConfig
+    kind: SpeechFeatures
+    head: Path
+    seed: int
+    folder: Path
+    report: Callable[[str], None]
+
+    @property
+    def key(self) -> list[Any]:
+        """Everything that decides what it learns."""
+        config = self.config
+        return [
+            *("features 1", asdict(self.kind.identity), sha256_of(self.head)),
+            *(str(self.data.path.resolve()), self.seed, config.steps, config.train_takes),
+            config.voices,
+        ]
+
+    @functools.cached_property
+    def listener(self) -> Listener:
+        memory, kind, voice = self.memory, self.kind, AvatarRecipe().voice
+        return Listener(
+            identity=kind.identity,
+            features=lambda name, heard: memory.rows(kind, [heard.samples])[0],
+            silence=memory.rows(kind, [np.zeros(4 * SAMPLE_RATE_HZ, np.float32)])[0],
+            in_another_voice=lambda heard, seed: memory.rows(
+                kind, [memory.voice(heard.samples, voice, seed)]
+            )[0],
+        )
+
+    @functools.cached_property
+    def avatar(self) -> Avatar:
+        config = self.config
+        _hear_first(self.data, self.kind, self.memory, config, self.report)
+        recipe = AvatarRecipe(voices=config.voices)
+        speech = replace(
+            recipe.speech, steps=config.steps, validate_every=config.steps, seed=self.seed
+        )
+        name = self.kind.identity.features
+        made = relisten(
+            *(self.data.path, self.folder / memory_name(self.key, name)),
+            *(replace(recipe, speech=speech), self.head),
+            report=self.report,
+            listener=self.listener,
+            most_takes=config.train_takes,
+        )
+        return load_avatar(made)
+
+    def lips(self, asked: Sequence[Asked]) -> dict[str, Any]:
+        """Figures of clips from the head's landmarks."""
+        heard = self.memory.rows(self.kind, [one.samples for one in asked])
+        real = [real_landmarks(self.avatar, one) for one in asked]
+        below = closed_below(np.concatenate([lip_aperture(one) for one in real]))
+        clips = {}
+        for one, rows, lips in zip(asked, heard, real, strict=True):
+            figures = judge(shown_landmarks(self.avatar, rows, len(lips)), lips, one, below)
+            clips[one.name] = {k: None if math.isnan(v) else v for k, v in figures.items()}
+        return {"clips": clips}
+
+    def drawn(self, tracker: Tracker, videos: Path | None) -> dict[str, Any]:
+        """Figures of clips that went through renderer and tracker."""
+        most = self.config.drawn_takes
+        return draw_clips(self.avatar, self.data, self.listener, tracker, most, videos)
+
+
+def _hear_first(
+    data: Dataset,
+    kind: SpeechFeatures,
+    memory: Memory,
+    config: FeaturesConfig,
+    report: Callable[[str], None],
+) -> None:
+    """Everything that training will ask for, many clips at once, which some networks need."""
+    takes = evenly(takes_of(data, "train"), config.train_takes)
+    clips = [data.clip(take.clip).speech.samples for take in takes]
+    clips += [data.clip(t.clip).speech.samples for t in takes_of(data, "validation")[:20]]
+    voice = AvatarRecipe().voice
+    for number in range(config.voices):
+        for i in range(len(takes)):
+            clips.append(memory.voice(clips[i], voice, voice_seed(number, i, len(takes))))
+    report(f"{kind.identity.features}: hearing {len(clips)} clips")
+    memory.rows(kind, clips)
+
+
+# --- what heads are asked about -------------------------------------------------------------------
+
+
+def _test_sets(
+    data: Dataset,
+    others: Sequence[Path],
+    phones: Path | None,
+    memory: Memory,
+    config: FeaturesConfig,
+) -> dict[str, list[Asked]]:
+    own = []
+    for take in evenly(takes_of(data, "test"), config.test_takes):
+        clip = data.clip(take.clip)
+        span = slice(take.start * SAMPLES_PER_FRAME, take.stop * SAMPLES_PER_FRAME)
+        name = f"{take.clip} {take.start}"
+        times = [] if phones is None or take.start else _phones(phones / f"{take.clip}.txt")
+        own.append(Asked(name, clip.speech.samples[span], sliced(clip.track, take), times))
+    if not own:
+        raise InputError(f"{data.path} has no test takes: nothing can be compared")
+    voice = AvatarRecipe().voice
+    voiced = [
+        replace(one, samples=memory.voice(one.samples, voice, _UNHEARD + i))
+        for i, one in enumerate(own)
+    ]
+    sets = {OWN: own, VOICES: voiced}
+    for path in others:
+        other = open_dataset(path)
+        sets[other.name] = [
+            Asked(name, clip.speech.samples, clip.track, of_this_person=False)
+            for name in evenly(other.names, config.other_clips)
+            for clip in [other.clip(name)]
+        ]
+    return sets
+
+
+def _phones(file: Path) -> list[Phone]:
+    return [Phone(*one) for one in read_phones(file)] if file.is_file() else []
+
+
+def _row(
+    head: Path, name: str, seed: int, what: str, clips: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    label = f"{head.parent.name}/{head.stem}" if head.stem == "avatar" else head.stem
+    return {"head": label, "features": name, "seed": seed, "set": what, "clips": clips}
+
+
+def _line(row: dict[str, Any]) -> str:
+    known: dict[str, list[float]] = {}
+    for figures in row["clips"].values():
+        for key, value in figures.items():
+            if value is not None:
+                known.setdefault(key, []).append(value)
+    means = ", ".join(f"{key} {np.mean(values):.3f}" for key, values in known.items())
+    return f"{row['head']}, {row['features']}, seed {row['seed']}, {row['set']}: {means}"
