@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,16 @@ import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
 
-from se4lip.artifacts.encoder import load_encoder
-from se4lip.face.contour import lip_contour
+from se4lip.evaluate_sync import sync_figures
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.face.tracker import Tracker
 from se4lip.io import judges
 from se4lip.io.audio import read_speech
 from se4lip.io.phones import read_phones
 from se4lip.io.pictures import contact_sheet
-from se4lip.metrics import closure, image, landmarks, syncnet
+from se4lip.metrics import closure, image, landmarks
 from se4lip.metrics.lpips import Backbone, Lpips
 from se4lip.metrics.report import Figure, Report, compared, judged
-from se4lip.metrics.sync import SyncReading, measure_offset
 from se4lip.types import InputError
 from se4lip.watch import Watched, same_length, watch
 
@@ -46,6 +44,7 @@ class EvaluateConfig:
         lpips_heads: The authors' alex.pth or vgg.pth.
         syncnet: syncnet_v2.model, or the same tensors as safetensors.
         encoder: SE4Lip weights for the sync figures; the shipped ones by default.
+        judge: Weights of the second judge; the shipped ones by default.
         fetch: Download published weights that are not here (alex: 300 MB, vgg: 580 MB).
     """
 
@@ -54,6 +53,7 @@ class EvaluateConfig:
     lpips_heads: Path | None = None
     syncnet: Path | None = None
     encoder: Path | None = None
+    judge: Path | None = None
     fetch: bool = False
 
 
@@ -95,7 +95,7 @@ def evaluate_video(
         *_pictures(ours, real, config),
         *_lips(ours, real),
         *_closure(ours, real, times),
-        *_sync(ours, real, config),
+        *sync_figures(ours, real, config.encoder, config.judge, config.syncnet, config.fetch),
     )
     notes += _stand_ins(config)
     names = str(predicted), None if reference is None else str(reference)
@@ -171,24 +171,6 @@ def _closure(ours: Watched, real: Watched | None, phones: list[closure.Phone]) -
     # fmt: on
 
 
-def _sync(ours: Watched, real: Watched | None, config: EvaluateConfig) -> Iterator[Figure]:
-    sync = functools.cache(functools.partial(_se4lip_reading, config))
-    score = functools.cache(functools.partial(_syncnet_score, config))
-    # fmt: off
-    yield from judged(ours, real, (
-        ("sync_offset_frames", "SE4Lip sync: offset, frames", "near 0",
-         lambda v: sync(v).offset_frames),
-        ("sync_confidence", "SE4Lip sync: confidence", "higher", lambda v: sync(v).confidence),
-        ("sync_distance", "SE4Lip sync: distance", "lower", lambda v: sync(v).distance),
-        ("sync_lead", "SE4Lip sync: lead, standard errors", "higher", lambda v: sync(v).lead),
-        ("syncnet_offset_frames", "SyncNet: offset, frames", "near 0",
-         lambda v: score(v).offset_frames),
-        ("lse_c", "LSE-C, SyncNet's confidence", "higher", lambda v: score(v).lse_c),
-        ("lse_d", "LSE-D, SyncNet's distance", "lower", lambda v: score(v).lse_d),
-    ))
-    # fmt: on
-
-
 # --- how they are measured -----------------------------------------------------------------------
 
 
@@ -251,21 +233,6 @@ def _correlation(shape: Callable[[np.ndarray], np.ndarray], a: Watched, b: Watch
     return landmarks.correlation(shape(a.points()), shape(b.points()))
 
 
-def _se4lip_reading(config: EvaluateConfig, video: Watched) -> SyncReading:
-    model = load_encoder(config.encoder)
-    speaking, track = video.speaking(), video.face()
-    crops = crop_lips(video.pictures(), image_from_lips_transforms(track))
-    speech, moved, _ = model.embed_clip(
-        torch.from_numpy(video.sound()),
-        torch.from_numpy(crops),
-        torch.from_numpy(lip_contour(track)),
-    )
-    reading = measure_offset(speech, moved, torch.from_numpy(speaking))
-    if reading is None:
-        raise InputError(f"too little speech in the sound of {video.path}")
-    return reading
-
-
 def _stand_ins(config: EvaluateConfig) -> Iterator[str]:
     """Notes on judges whose weights are not, byte for byte, the published ones."""
     for file, path in (
@@ -279,16 +246,6 @@ def _stand_ins(config: EvaluateConfig) -> Iterator[str]:
             continue  # the figure itself says so
         if note:
             yield note
-
-
-def _syncnet_score(config: EvaluateConfig, video: Watched) -> syncnet.SyncNetScore:
-    weights = judges.find_published(judges.SYNCNET, config.syncnet, config.fetch)
-    network = syncnet.SyncNet.from_published(judges.read_tensors(weights))
-    faces: Iterable[np.ndarray] = video.pictures()
-    if (video.width_px, video.height_px) != (syncnet.FACE_PX, syncnet.FACE_PX):
-        boxes = syncnet.syncnet_boxes_px(video.face().landmarks_px)
-        faces = map(syncnet.crop_face, faces, boxes)
-    return syncnet.score_syncnet(network, faces, video.sound())
 
 
 def _share(flags: Bool[np.ndarray, " N"]) -> float:

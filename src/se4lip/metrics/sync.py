@@ -145,6 +145,9 @@ class SyncConfig:
     """An offset is considered when this many windows of speech have lips to be compared with."""
     rival_frames: int = 2
     """An offset this far from the best one is a rival of it, a nearer one is its own flank."""
+    centred: bool = False
+    """Whether the best offset is looked for in each window's similarity less its mean. In short
+    clips every offset is an average of other windows, and some windows are like everything."""
 
 
 @dataclass(frozen=True)
@@ -219,10 +222,13 @@ def read_similarity(
     if len(tried) <= 2 * config.rival_frames:
         return None
     similarity, counts = similarity[:, tried], counts[tried]
-    mean = similarity.nanmean(0)
-    best = int(mean.argmax())
     # Unit vectors: |a - b|^2 = 2 - 2 a.b
     distance = (2 - 2 * similarity).clamp_min(0).sqrt().nanmean(0)
+    level = similarity.nanmean(0)
+    if config.centred:
+        similarity = similarity - similarity.nanmean(1, keepdim=True)
+    mean = similarity.nanmean(0)
+    best = int(mean.argmax())
 
     far = (torch.arange(len(tried)) - best).abs() >= config.rival_frames
     rival = int(torch.where(far, mean, -torch.inf).argmax())
@@ -231,7 +237,7 @@ def read_similarity(
     return SyncReading(
         offset_frames=int(tried[best]) - config.max_shift,
         offset_ms=FRAME_MS * (int(tried[best]) - config.max_shift + _peak(mean, best)),
-        similarity=float(mean[best]),
+        similarity=float(level[best]),
         distance=float(distance[best]),
         confidence=float(distance.median() - distance[best]),
         lead=float(mean[best] - mean[rival]) / max(error, 1e-9),

@@ -1,0 +1,87 @@
+"""Three judges of how well sound and lips of a video agree in time: its part of ``evaluate video``.
+
+The encoder's own opinion flatters a head that this encoder drives, so two others stand beside it:
+a second network that shares nothing with it and says so when it may not judge, and the published
+SyncNet. No confidence without its offset and its distance, and the real video under the same judge.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from se4lip.artifacts.encoder import load_encoder
+from se4lip.artifacts.judge import judge_gate, load_judge
+from se4lip.io import judges
+from se4lip.metrics import syncnet
+from se4lip.metrics.judge import judge_rows, read_judge
+from se4lip.metrics.judge_lips import face_motion
+from se4lip.metrics.report import Figure, judged
+from se4lip.metrics.sync import SyncReading, measure_offset
+from se4lip.sync_video import embed_video
+from se4lip.types import InputError
+from se4lip.watch import Watched
+
+
+def sync_figures(
+    ours: Watched,
+    real: Watched | None,
+    encoder: Path | None,
+    judge: Path | None,
+    syncnet_weights: Path | None,
+    fetch: bool,
+) -> Iterator[Figure]:
+    own = functools.cache(functools.partial(encoder_reading, encoder))
+    second = functools.cache(functools.partial(judge_reading, judge))
+    score = functools.cache(functools.partial(syncnet_score, syncnet_weights, fetch))
+    # fmt: off
+    yield from judged(ours, real, (
+        ("sync_offset_frames", "SE4Lip sync: offset, frames", "near 0",
+         lambda v: own(v).offset_frames),
+        ("sync_confidence", "SE4Lip sync: confidence", "higher", lambda v: own(v).confidence),
+        ("sync_distance", "SE4Lip sync: distance", "lower", lambda v: own(v).distance),
+        ("sync_lead", "SE4Lip sync: lead, standard errors", "higher", lambda v: own(v).lead),
+        ("judge_offset_frames", "second judge: offset, frames", "near 0",
+         lambda v: second(v).offset_frames),
+        ("judge_confidence", "second judge: confidence", "higher", lambda v: second(v).confidence),
+        ("judge_distance", "second judge: distance", "lower", lambda v: second(v).distance),
+        ("syncnet_offset_frames", "SyncNet: offset, frames", "near 0",
+         lambda v: score(v).offset_frames),
+        ("lse_c", "LSE-C, SyncNet's confidence", "higher", lambda v: score(v).lse_c),
+        ("lse_d", "LSE-D, SyncNet's distance", "lower", lambda v: score(v).lse_d),
+    ))
+    # fmt: on
+
+
+def encoder_reading(weights: Path | None, video: Watched) -> SyncReading:
+    """Raises: InputError without a face, without sound, or with too little speech."""
+    model = load_encoder(weights)
+    speaking, track = torch.from_numpy(video.speaking()), video.face()
+    reading = measure_offset(*embed_video(model, video, track), speaking)
+    if reading is None:
+        raise InputError(f"too little speech in the sound of {video.path}")
+    return reading
+
+
+def judge_reading(weights: Path | None, video: Watched) -> SyncReading:
+    """Raises: InputError as ``encoder_reading``, and where the judge may not judge."""
+    speaking, track = torch.from_numpy(video.speaking()), video.face()
+    motion = torch.from_numpy(face_motion(track.landmarks_px, track.blendshapes))
+    network = load_judge(weights)
+    rows = judge_rows(network, torch.from_numpy(video.sound()), motion, speaking)
+    return read_judge(network, judge_gate(weights), [rows])
+
+
+def syncnet_score(weights: Path | None, fetch: bool, video: Watched) -> syncnet.SyncNetScore:
+    """Raises: InputError as ``encoder_reading``, and where the weights are not here."""
+    file = judges.find_published(judges.SYNCNET, weights, fetch)
+    network = syncnet.SyncNet.from_published(judges.read_tensors(file))
+    faces: Iterable[np.ndarray] = video.pictures()
+    if (video.width_px, video.height_px) != (syncnet.FACE_PX, syncnet.FACE_PX):
+        boxes = syncnet.syncnet_boxes_px(video.face().landmarks_px)
+        faces = map(syncnet.crop_face, faces, boxes)
+    return syncnet.score_syncnet(network, faces, video.sound())
