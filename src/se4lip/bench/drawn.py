@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,17 @@ import torch
 from jaxtyping import UInt8
 
 from se4lip.artifacts.avatar import Avatar
+from se4lip.bench.lips import Asked
 from se4lip.evaluate_avatar import Rendered, has_look, render_take
 from se4lip.face.tracker import Tracker
+from se4lip.io.credentials import Origin
 from se4lip.io.dataset import Dataset
 from se4lip.io.pictures import labelled
+from se4lip.io.video import write_video
 from se4lip.metrics import image, landmarks
 from se4lip.train.avatar_material import takes_of
 from se4lip.train.listener import Listener
+from se4lip.types import Speech
 
 Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -38,7 +42,7 @@ def draw_clips(
     tracker: Tracker,
     most: int,
     videos: Path | None,
-) -> dict[str, Any]:
+) -> dict[str, dict[str, float | None]]:
     """Figures of the first test takes that show the avatar's look."""
     clips: dict[str, dict[str, float | None]] = {}
     for take in takes_of(data, "test"):
@@ -48,7 +52,7 @@ def draw_clips(
             one = render_take(avatar, data, take, listener, "speech", tracker, videos)
             figures = judge_drawn(one)
             clips[take.clip] = {k: None if math.isnan(v) else v for k, v in figures.items()}
-    return {"clips": clips}
+    return clips
 
 
 def judge_drawn(one: Rendered) -> dict[str, float]:
@@ -69,13 +73,20 @@ def judge_drawn(one: Rendered) -> dict[str, float]:
     }
 
 
+def write_grid(
+    path: Path, said: Mapping[str, Iterable[Picture]], asked: Asked, parts: Mapping[str, Any]
+) -> None:
+    """A video of all features saying the same sentence."""
+    origin = Origin("one sentence, other features in each picture", parts=parts)
+    write_video(path, grid_of(said), Speech(asked.samples), origin=origin)
+
+
 def grid_of(
-    takes: dict[str, Sequence[Picture]], columns: int = 3
+    said: Mapping[str, Iterable[Picture]], columns: int = 3
 ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """All heads saying the same sentence at once, each with its name burnt in."""
-    named = [list(labelled(pictures, name)) for name, pictures in takes.items()]
-    blank = np.zeros_like(named[0][0])
+    """Pictures beside each other, each with its name burnt in."""
+    named = [labelled(pictures, name) for name, pictures in said.items()]
     for frames in zip(*named, strict=True):
-        cells = [*frames, *[blank] * (-len(frames) % columns)]
+        cells = [*frames, *[np.zeros_like(frames[0])] * (-len(frames) % columns)]
         rows = [np.concatenate(cells[i : i + columns], 1) for i in range(0, len(cells), columns)]
         yield np.concatenate(rows, 0)

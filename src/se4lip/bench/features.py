@@ -17,35 +17,38 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
-from se4lip.bench.drawn import draw_clips
+from se4lip.bench.drawn import Picture, draw_clips, write_grid
 from se4lip.bench.features_page import write_page
 from se4lip.bench.lips import Asked, judge, real_landmarks, shown_landmarks
 from se4lip.bench.memory import Memory, memory_name
 from se4lip.face.tracker import Tracker
 from se4lip.features.base import SpeechFeatures
 from se4lip.features.catalogue import OURS, load_features
+from se4lip.head.motion import there_and_back
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import sha256_of
 from se4lip.io.phones import read_phones
 from se4lip.metrics.closure import Phone, closed_below
 from se4lip.metrics.landmarks import lip_aperture
 from se4lip.train.avatar import AvatarRecipe, relisten
-from se4lip.train.avatar_material import sliced, takes_of
+from se4lip.train.avatar_material import Take, folds_of, sliced, takes_of
 from se4lip.train.listener import Listener, voice_seed
-from se4lip.train.split import evenly
+from se4lip.train.split import EVERY, evenly
 from se4lip.types import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError
 
 OWN, VOICES = "same speaker", "same speaker, other voices"
 _UNHEARD = 1_000_000  # seeds of voices beyond those of training
+_PIECE_FRAMES, _LEAST_FRAMES = 100, 20  # of clips of other people
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class FeaturesConfig:
     test_takes: As many are asked about; all of the split by default.
     other_clips: As many of each other data set.
     drawn_takes: As many are also drawn, with the first seed.
+        folds: Of a data set with fewer than ten recordings, all of which is asked about.
     """
 
     features: tuple[str, ...] = (
@@ -76,6 +80,7 @@ class FeaturesConfig:
     test_takes: int | None = None
     other_clips: int = 60
     drawn_takes: int = 14
+    folds: int = 5
 
     def quick(self) -> FeaturesConfig:
         features = tuple(name for name in self.features if not name.startswith("whisper"))
@@ -102,39 +107,56 @@ def compare_features(
     tracker: Tracker | None,
     config: FeaturesConfig,
     videos: Path | None = None,
+    grid: Path | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Relearn, ask and judge; write ``features.md``; returns the page.
 
     ``heads`` are avatars of the person in ``dataset``, one a renderer. Without a ``tracker``
-    nothing is drawn.
+    nothing is drawn. ``grid`` is a folder for videos of all features saying the same sentence.
 
     Raises:
         InputError: files that cannot be read, or features that are not here.
     """
     data, memory = open_dataset(dataset), Memory(work)
-    sets = _test_sets(data, others, phones, memory, config)
+    folds = _folds(data, config)
+    sets = _test_sets(data, [test for _, test in folds], others, phones, memory, config)
     rows: list[dict[str, Any]] = []
     done, total = 0, len(heads) * len(config.features) * config.seeds
     for head in heads:
+        label = _label(head)
+        first: dict[str, _Run] = {}
         for name in config.features:
             kind = load_features(name)
             for seed in range(config.seeds):
-                run = _Run(data, memory, config, kind, head, seed, work / "heads", report)
+                runs = [
+                    _Run(data, takes, memory, config, kind, head, seed, work / "heads", report)
+                    for takes, _ in folds
+                ]
+                first.setdefault(name, runs[0])
                 for what, asked in sets.items():
-                    found = memory.figures(
-                        partial(run.lips, asked), *run.key, what, [one.name for one in asked]
-                    )
-                    rows.append(_row(head, name, seed, what, found["clips"]))
+                    clips: dict[str, Any] = {}
+                    for run, part in zip(runs, asked, strict=False):
+                        names = [one.name for one in part]
+                        clips |= memory.figures(partial(run.lips, part), *run.key, what, names)
+                    rows.append(_row(label, name, seed, what, clips))
+                    report(_line(rows[-1]))
                 if seed == 0 and tracker is not None and config.drawn_takes:
-                    found = memory.figures(
-                        partial(run.drawn, tracker, videos), *run.key, "drawn", config.drawn_takes
-                    )
-                    rows.append(_row(head, name, seed, f"{OWN}, drawn", found["clips"]))
-                report(_line(rows[-1]))
+                    draw = partial(runs[0].drawn, tracker, videos)
+                    clips = memory.figures(draw, *runs[0].key, "drawn", config.drawn_takes)
+                    rows.append(_row(label, name, seed, f"{OWN}, drawn", clips))
+                    report(_line(rows[-1]))
                 done += 1
                 on_progress(done / total)
+        if grid is not None:
+            said = {name: run.says(sets[OWN][0][0]) for name, run in first.items()}
+            write_grid(
+                grid / f"{label.replace(' ', '-')}.mp4",
+                said,
+                sets[OWN][0][0],
+                load_avatar(head).parts,
+            )
     return write_page(results, data, heads, config, rows)
 
 
@@ -143,6 +165,7 @@ class _Run:
     """One head with one kind of features and one seed; it learns when it is first asked."""
 
     data: Dataset
+    takes: list[Take]
     memory: Memory
     config: FeaturesConfig
     kind: SpeechFeatures
@@ -157,8 +180,8 @@ class _Run:
         config = self.config
         return [
             *("features 1", asdict(self.kind.identity), sha256_of(self.head)),
-            *(str(self.data.path.resolve()), self.seed, config.steps, config.train_takes),
-            config.voices,
+            *(self.data.name, [asdict(take) for take in self.takes]),
+            *(self.seed, config.steps, config.voices),
         ]
 
     @functools.cached_property
@@ -176,7 +199,7 @@ class _Run:
     @functools.cached_property
     def avatar(self) -> Avatar:
         config = self.config
-        _hear_first(self.data, self.kind, self.memory, config, self.report)
+        self._hear_first()
         recipe = AvatarRecipe(voices=config.voices)
         speech = replace(
             recipe.speech, steps=config.steps, validate_every=config.steps, seed=self.seed
@@ -187,9 +210,23 @@ class _Run:
             *(replace(recipe, speech=speech), self.head),
             report=self.report,
             listener=self.listener,
-            most_takes=config.train_takes,
+            takes=self.takes,
         )
         return load_avatar(made)
+
+    def _hear_first(self) -> None:
+        """Everything that training will ask for, many clips at once, which some networks need."""
+        speech = [self.data.clip(take.clip).speech.samples for take in self.takes]
+        clips = list(speech)
+        voice = AvatarRecipe().voice
+        for number in range(self.config.voices):
+            for i, samples in enumerate(speech):
+                clips.append(self.memory.voice(samples, voice, voice_seed(number, i, len(speech))))
+        if len(self.data.recordings) >= EVERY:
+            held = takes_of(self.data, "validation")[:20]
+            clips += [self.data.clip(take.clip).speech.samples for take in held]
+        self.report(f"{self.kind.identity.features}: hearing {len(clips)} clips")
+        self.memory.rows(self.kind, clips)
 
     def lips(self, asked: Sequence[Asked]) -> dict[str, Any]:
         """Figures of clips from the head's landmarks."""
@@ -200,7 +237,16 @@ class _Run:
         for one, rows, lips in zip(asked, heard, real, strict=True):
             figures = judge(shown_landmarks(self.avatar, rows, len(lips)), lips, one, below)
             clips[one.name] = {k: None if math.isnan(v) else v for k, v in figures.items()}
-        return {"clips": clips}
+        return clips
+
+    def says(self, asked: Asked) -> Iterator[Picture]:
+        """The head saying a clip, moved as it moves by itself."""
+        avatar = self.avatar
+        heard = self.memory.rows(self.kind, [asked.samples])[0]
+        with torch.inference_mode():
+            codes = avatar.head.speech(torch.from_numpy(heard))
+        rows = there_and_back(len(avatar.replay), 0, len(codes))
+        return avatar.head.pictures(codes, avatar.replay[rows])
 
     def drawn(self, tracker: Tracker, videos: Path | None) -> dict[str, Any]:
         """Figures of clips that went through renderer and tracker."""
@@ -208,68 +254,69 @@ class _Run:
         return draw_clips(self.avatar, self.data, self.listener, tracker, most, videos)
 
 
-def _hear_first(
-    data: Dataset,
-    kind: SpeechFeatures,
-    memory: Memory,
-    config: FeaturesConfig,
-    report: Callable[[str], None],
-) -> None:
-    """Everything that training will ask for, many clips at once, which some networks need."""
-    takes = evenly(takes_of(data, "train"), config.train_takes)
-    clips = [data.clip(take.clip).speech.samples for take in takes]
-    clips += [data.clip(t.clip).speech.samples for t in takes_of(data, "validation")[:20]]
-    voice = AvatarRecipe().voice
-    for number in range(config.voices):
-        for i in range(len(takes)):
-            clips.append(memory.voice(clips[i], voice, voice_seed(number, i, len(takes))))
-    report(f"{kind.identity.features}: hearing {len(clips)} clips")
-    memory.rows(kind, clips)
-
-
 # --- what heads are asked about -------------------------------------------------------------------
+
+
+def _folds(data: Dataset, config: FeaturesConfig) -> list[tuple[list[Take], list[Take]]]:
+    """What teaches and what is asked. Many recordings: the split that heads and encoders share. A
+    few, of a portrait: everything is asked once, by heads that did not learn from it."""
+    if len(data.recordings) < EVERY:
+        return folds_of(data, config.folds)
+    train = evenly(takes_of(data, "train"), config.train_takes)
+    return [(train, evenly(takes_of(data, "test"), config.test_takes))]
 
 
 def _test_sets(
     data: Dataset,
+    takes: list[list[Take]],
     others: Sequence[Path],
     phones: Path | None,
     memory: Memory,
     config: FeaturesConfig,
-) -> dict[str, list[Asked]]:
-    own = []
-    for take in evenly(takes_of(data, "test"), config.test_takes):
-        clip = data.clip(take.clip)
-        span = slice(take.start * SAMPLES_PER_FRAME, take.stop * SAMPLES_PER_FRAME)
-        name = f"{take.clip} {take.start}"
-        times = [] if phones is None or take.start else _phones(phones / f"{take.clip}.txt")
-        own.append(Asked(name, clip.speech.samples[span], sliced(clip.track, take), times))
-    if not own:
+) -> dict[str, list[list[Asked]]]:
+    """The clips of each set, fold by fold. Other people are asked about in the first fold alone."""
+    own = [[_asked(data, take, phones) for take in fold] for fold in takes]
+    if not all(own):
         raise InputError(f"{data.path} has no test takes: nothing can be compared")
     voice = AvatarRecipe().voice
-    voiced = [
-        replace(one, samples=memory.voice(one.samples, voice, _UNHEARD + i))
-        for i, one in enumerate(own)
-    ]
+    voiced: list[list[Asked]] = []
+    number = _UNHEARD
+    for fold in own:
+        voiced.append([])
+        for one in fold:
+            voiced[-1].append(replace(one, samples=memory.voice(one.samples, voice, number)))
+            number += 1
     sets = {OWN: own, VOICES: voiced}
     for path in others:
         other = open_dataset(path)
-        sets[other.name] = [
-            Asked(name, clip.speech.samples, clip.track, of_this_person=False)
+        pieces = [
+            Take(name, start, min(start + _PIECE_FRAMES, other.frame_count(name)))
             for name in evenly(other.names, config.other_clips)
-            for clip in [other.clip(name)]
+            for start in range(0, other.frame_count(name) - _LEAST_FRAMES, _PIECE_FRAMES)
         ]
+        asked = [replace(_asked(other, take, None), of_this_person=False) for take in pieces]
+        sets[other.name] = [asked]
     return sets
+
+
+def _asked(data: Dataset, take: Take, phones: Path | None) -> Asked:
+    clip = data.clip(take.clip)
+    span = slice(take.start * SAMPLES_PER_FRAME, take.stop * SAMPLES_PER_FRAME)
+    times = [] if phones is None or take.start else _phones(phones / f"{take.clip}.txt")
+    name = f"{take.clip} {take.start}-{take.stop}"
+    return Asked(name, clip.speech.samples[span], sliced(clip.track, take), times)
+
+
+def _label(head: Path) -> str:
+    avatar = load_avatar(head)
+    return f"{avatar.renderer} head of {avatar.details.get('name', head.stem)}"
 
 
 def _phones(file: Path) -> list[Phone]:
     return [Phone(*one) for one in read_phones(file)] if file.is_file() else []
 
 
-def _row(
-    head: Path, name: str, seed: int, what: str, clips: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    label = f"{head.parent.name}/{head.stem}" if head.stem == "avatar" else head.stem
+def _row(label: str, name: str, seed: int, what: str, clips: dict[str, Any]) -> dict[str, Any]:
     return {"head": label, "features": name, "seed": seed, "set": what, "clips": clips}
 
 

@@ -50,6 +50,7 @@ def features(arguments: list[str]) -> int | None:
         phones: Path | None = None,
         results: Path = Path("docs/results"),
         videos: Path | None = None,
+        grid: Path | None = None,
         quick: bool = False,
         face_landmarker: Path | None = None,
         config: Annotated[FeaturesConfig, tyro.conf.arg(name="")] = FeaturesConfig(),  # noqa: B008
@@ -66,6 +67,7 @@ def features(arguments: list[str]) -> int | None:
             phones: Folder of forced alignments CLIP.txt of the test clips, for closures.
             results: Folder for the page, its plot and figures.
             videos: Where the recordings are now, if they have moved.
+            grid: Folder for videos of all features saying the same sentence.
             quick: A smaller version that takes minutes on two cores.
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
         """
@@ -73,7 +75,7 @@ def features(arguments: list[str]) -> int | None:
         tracker = mediapipe_tracker(face_landmarker) if config.drawn_takes else None
         with progress("features") as (say, advance):
             page = compare_features(
-                *(dataset, heads, others, phones, work, results, tracker, config, videos),
+                *(dataset, heads, others, phones, work, results, tracker, config, videos, grid),
                 on_progress=advance,
                 report=say,
             )

@@ -2,8 +2,9 @@
 
 Two things are learned one after the other. Speech to mouth (`avatar_speech`): the speech window
 learns the mouth's codes, as landmarks show them, from every take. Mouth to picture
-(`avatar_picture`): Gaussians learn what the person looks like for given codes, from the codes of
-the real mouth, so that what speech does not tell never blurs the picture.
+(`avatar_picture`, `avatar_nerf`): Gaussians or a radiance field learn what the person looks like
+for given codes, from the codes of the real mouth, so that what speech does not tell never blurs the
+picture.
 """
 
 from __future__ import annotations
@@ -11,23 +12,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 
-from se4lip.artifacts.avatar import Avatar, load_avatar, save_avatar
+from se4lip.artifacts.avatar import Avatar, Renderer, load_avatar, save_avatar
 from se4lip.audio.augment import SpeechAugmentConfig
 from se4lip.audio.voice_activity import speech_frames
 from se4lip.face.person import Person
+from se4lip.head.nerf.head import NerfHead
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.head.splat.canonical import CanonicalConfig
+from se4lip.head.splat.head import SplatHead
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import writable_folder
 from se4lip.train.avatar_material import (
     Material,
     MaterialConfig,
+    Shown,
     Spoken,
     Take,
     framed_pictures,
@@ -36,13 +41,15 @@ from se4lip.train.avatar_material import (
     sliced,
     takes_of,
 )
+from se4lip.train.avatar_nerf import NerfRecipe, RayTask, relative_ray_rate
+from se4lip.train.avatar_nerf_start import start_nerf
 from se4lip.train.avatar_picture import PictureLoss, PictureTask, relative_rate
 from se4lip.train.avatar_speech import Heard, MouthTask, resting_code, silent_take
 from se4lip.train.avatar_start import start_head
 from se4lip.train.devices import chosen_device, machine
 from se4lip.train.listener import OTHER_VOICES, Listener, listener_of, voice_seed
 from se4lip.train.loop import LoopConfig, train
-from se4lip.train.split import Split, evenly
+from se4lip.train.split import Split
 
 AVATAR_FILE = "avatar.safetensors"
 _VALIDATION_TAKES, _VALIDATION_PICTURES = 20, 24
@@ -50,7 +57,8 @@ _VALIDATION_TAKES, _VALIDATION_PICTURES = 20, 24
 
 @dataclass(frozen=True)
 class AvatarRecipe:
-    """Everything that decides what comes out of a training run, but for the data."""
+    """Everything that decides what comes out of a training run, but for the data. ``nerf`` is for
+    that renderer, ``canonical``, ``curves``, ``picture_loss`` and ``pictures`` for the other."""
 
     material: MaterialConfig = field(default_factory=MaterialConfig)
     canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
@@ -85,6 +93,7 @@ class AvatarRecipe:
             validate_every=1000,
         )
     )
+    nerf: NerfRecipe = field(default_factory=NerfRecipe)
 
 
 def train_avatar(
@@ -99,6 +108,7 @@ def train_avatar(
     name: str | None = None,
     report: Callable[[str], None] = print,
     feature_weights: Path | None = None,
+    renderer: Renderer = "splat",
 ) -> Path:
     """Make an avatar of the person in a prepared data set and write ``out/avatar.safetensors``.
 
@@ -124,20 +134,13 @@ def train_avatar(
     width = window.config.feature_width
     identity = {
         "recipe": to_plain(recipe),
+        "renderer": renderer,
         "data": [data.name, len(material.shown), len(material.spoken)],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }
-    head = start_head(material, width, recipe.canonical, recipe.curves).hearing_with(window)
-    head.speech.requires_grad_(False)
     validation = _validation(data, material, held_out, videos)
-    picture_task = PictureTask(head.to(where), material.shown, validation, recipe.picture_loss)
-    head = train(
-        picture_task,
-        recipe.pictures,
-        out / "pictures",
-        identity,
-        report=report,
-        relative_rate=relative_rate,
+    head = _learn_looks(
+        renderer, material, window, validation, recipe, where, out / "pictures", identity, report
     )
     details = {
         "name": name or data.name,
@@ -158,6 +161,36 @@ def train_avatar(
     return out / AVATAR_FILE
 
 
+def _learn_looks(
+    renderer: Renderer,
+    material: Material,
+    window: SpeechWindow,
+    validation: Shown | None,
+    recipe: AvatarRecipe,
+    where: torch.device,
+    out: Path,
+    identity: dict[str, Any],
+    report: Callable[[str], None],
+) -> SplatHead | NerfHead:
+    """The network from mouth codes and motion to pictures, trained in ``out``."""
+    width = window.config.feature_width
+    if renderer == "nerf":
+        nerf = recipe.nerf
+        field_head = start_nerf(material, width, nerf.texels_per_px, nerf.curves)
+        field_head = field_head.hearing_with(window)
+        field_head.speech.requires_grad_(False)
+        rays = RayTask(field_head.to(where), material.shown, validation, nerf)
+        return train(
+            rays, nerf.pictures, out, identity, report=report, relative_rate=relative_ray_rate
+        )
+    head = start_head(material, width, recipe.canonical, recipe.curves).hearing_with(window)
+    head.speech.requires_grad_(False)
+    task = PictureTask(head.to(where), material.shown, validation, recipe.picture_loss)
+    return train(
+        task, recipe.pictures, out, identity, report=report, relative_rate=relative_rate
+    )
+
+
 def relisten(
     dataset: Path,
     out: Path,
@@ -170,13 +203,13 @@ def relisten(
     report: Callable[[str], None] = print,
     feature_weights: Path | None = None,
     listener: Listener | None = None,
-    most_takes: int | None = None,
+    takes: Sequence[Take] | None = None,
 ) -> Path:
     """Give the avatar ``seen`` other features to hear and write ``out/avatar.safetensors``.
 
     What it looks like stays to the bit; only the way from features to mouth codes is learned, in a
     minute or two. So two encoders can be compared in one and the same head. ``listener`` stands for
-    ``encoder`` and ``features``; ``most_takes`` of the split teach, evenly spread.
+    ``encoder`` and ``features``, ``takes`` for those of the split.
 
     Raises:
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
@@ -184,7 +217,7 @@ def relisten(
     writable_folder(out)
     listener = listener or listener_of(encoder, features, feature_weights, recipe.voice)
     data, avatar = open_dataset(dataset), load_avatar(seen)
-    spoken = spoken_in(data, avatar.person, evenly(takes_of(data, split), most_takes))
+    spoken = spoken_in(data, avatar.person, takes or takes_of(data, split))
     held_out = _held_out(data, avatar.person) if split == "train" else []
     window = _learn_to_hear(data, avatar.person, spoken, held_out, listener, recipe, out, report)
     identity = replace(listener.identity, width=window.config.feature_width)

@@ -19,7 +19,7 @@ from se4lip.head.motion import joined
 from se4lip.io.dataset import Dataset
 from se4lip.metrics.landmarks import mouth_boxes_px
 from se4lip.train.split import EVERY, Split, clips_of
-from se4lip.types import FaceTrack, InputError
+from se4lip.types import FRAME_RATE_HZ, FaceTrack, InputError
 
 Pictures = UInt8[np.ndarray, "M h w 3"]
 
@@ -79,6 +79,35 @@ def takes_of(data: Dataset, split: Split) -> list[Take]:
                 takes.append(Take(name, start, stop))
             before += frames
     return takes
+
+
+def folds_of(
+    data: Dataset, folds: int, block_s: float = 2.0
+) -> list[tuple[list[Take], list[Take]]]:
+    """Training and test takes of a few recordings, all of which are tested once.
+
+    Recordings are cut into blocks; of ``folds`` blocks one after the other each fold tests one.
+    Neighbouring training blocks are one take.
+    """
+    blocks: list[Take] = []
+    for name in data.names:
+        frames = data.frame_count(name)
+        count = max(1, round(frames / (block_s * FRAME_RATE_HZ)))
+        ends = np.linspace(0, frames, count + 1).round().astype(int).tolist()
+        blocks += [Take(name, *span) for span in itertools.pairwise(ends)]
+    found = []
+    for fold in range(folds):
+        train: list[Take] = []
+        for i, block in enumerate(blocks):
+            if i % folds == fold:
+                continue
+            last = train[-1] if train else None
+            if last is not None and (last.clip, last.stop) == (block.clip, block.start):
+                train[-1] = Take(block.clip, last.start, block.stop)
+            else:
+                train.append(block)
+        found.append((train, blocks[fold::folds]))
+    return found
 
 
 @dataclass(frozen=True)
