@@ -135,9 +135,9 @@ def compare_features(
                     for takes, _ in folds
                 ]
                 first.setdefault(name, runs[0])
-                for what, asked in sets.items():
+                for what, parts in sets.items():
                     clips: dict[str, Any] = {}
-                    for run, part in zip(runs, asked, strict=False):
+                    for run, part in zip(runs, parts, strict=False):
                         names = [one.name for one in part]
                         clips |= memory.figures(partial(run.lips, part), *run.key, what, names)
                     rows.append(_row(label, name, seed, what, clips))
@@ -150,13 +150,10 @@ def compare_features(
                 done += 1
                 on_progress(done / total)
         if grid is not None:
-            said = {name: run.says(sets[OWN][0][0]) for name, run in first.items()}
-            write_grid(
-                grid / f"{label.replace(' ', '-')}.mp4",
-                said,
-                sets[OWN][0][0],
-                load_avatar(head).parts,
-            )
+            asked = sets[OWN][0][0]
+            said = {name: run.says(asked) for name, run in first.items()}
+            file = grid / f"{label.replace(' ', '-')}.mp4"
+            write_grid(file, said, asked, load_avatar(head).parts)
     return write_page(results, data, heads, config, rows)
 
 
