@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from se4lip.io.certificates import Certificate, own_certificate_authority
-from se4lip.io.files import atomic, existing_file
+from se4lip.io.files import existing_file
 from se4lip.types import InputError
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -91,17 +91,26 @@ class Seal:
             ) from error
 
     def sign(self, path: Path, origin: Origin, title: str) -> None:
-        """Put a credential into the finished file ``path``, whole or not at all."""
+        """Put a credential into the finished file ``path``, or leave it as it is.
+
+        Raises:
+            OSError: the disk is full, or the file cannot be read.
+        """
         import c2pa
 
         media_type = MEDIA_TYPES[path.suffix.lower()]
-        with atomic(path) as part, path.open("rb") as plain, _Goal(part) as signed:
-            try:
-                self._sign(origin.manifest(title), media_type, plain, signed)
-            except c2pa.C2paError:
-                if signed.trouble is not None:
-                    raise signed.trouble from None
-                raise
+        part = path.with_name(f"{path.stem}.signed{path.suffix}")
+        try:
+            with path.open("rb") as plain, _Goal(part) as signed:
+                try:
+                    self._sign(origin.manifest(title), media_type, plain, signed)
+                except c2pa.C2paError:
+                    if signed.trouble is not None:
+                        raise signed.trouble from None
+                    raise
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def _sign(self, manifest: dict[str, Any], media_type: str, plain: Any, signed: Any) -> None:
         import c2pa

@@ -7,7 +7,6 @@ one clip each. The recordings themselves stay where they are and are found by ``
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -15,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jaxtyping import Float32, UInt8
-from safetensors import SafetensorError
 
-from se4lip.io.audio import pcm16
-from se4lip.io.files import existing_file, read_json, write_bytes, write_json
+from se4lip.io.clips import (
+    CLIPS,
+    FORMAT,
+    VERSION,
+    check_version,
+    clip_file,
+    read_clip,
+    write_clip,
+)
+from se4lip.io.files import read_json, write_json
 from se4lip.io.video import read_frames
 from se4lip.types import (
     FRAME_RATE_HZ,
@@ -32,10 +36,22 @@ from se4lip.types import (
     Speech,
 )
 
-FORMAT = "se4lip-dataset"
-VERSION = 1
+__all__ = [
+    "ClipEntry",
+    "Dataset",
+    "Index",
+    "SkippedEntry",
+    "SourceEntry",
+    "clip_file",
+    "open_dataset",
+    "read_index",
+    "set_av_offset",
+    "sweep",
+    "write_clip",
+    "write_index",
+]
+
 INDEX = "dataset.json"
-CLIPS = "clips"
 
 
 @dataclass(frozen=True)
@@ -124,8 +140,8 @@ class Dataset:
         Raises:
             InputError: there is no such clip, or its file is missing or damaged.
         """
-        source = self.source(name)
-        tensors, metadata = _read_clip(clip_file(self.path, name))
+        source, entry = self._entry(name)
+        tensors, metadata = read_clip(clip_file(self.path, name), entry.frames)
         samples = tensors["speech"].astype(np.float32) / 32768
         shift = round(source.av_offset_frames * SAMPLES_PER_FRAME)
         return Clip(
@@ -194,11 +210,7 @@ def read_index(path: Path | str) -> Index:
     found = read_json(file, "data set index")
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise InputError(f"{file} is no index of a se4lip data set: make one with `se4lip prepare`")
-    if found.get("version", 0) > VERSION:
-        raise InputError(
-            f"data set {path} is of version {found['version']}, this se4lip reads up to {VERSION}: "
-            "update se4lip"
-        )
+    check_version(found, f"data set {path}")
     try:
         return Index(
             settings=found["settings"],
@@ -210,7 +222,12 @@ def read_index(path: Path | str) -> Index:
                     size_bytes=entry["size_bytes"],
                     sha256=entry["sha256"],
                     clips=tuple(
-                        ClipEntry(c["name"], c["start_frame"], c["frames"], c["filled_frames"])
+                        ClipEntry(
+                            str(c["name"]),
+                            int(c["start_frame"]),
+                            int(c["frames"]),
+                            int(c["filled_frames"]),
+                        )
                         for c in entry["clips"]
                     ),
                     skipped=tuple(SkippedEntry(s["name"], s["reason"]) for s in entry["skipped"]),
@@ -262,11 +279,6 @@ def write_index(path: Path | str, index: Index) -> None:
     )
 
 
-def clip_file(path: Path | str, name: str) -> Path:
-    """Where clip ``name`` of data set folder ``path`` lies."""
-    return Path(path) / CLIPS / f"{name}.safetensors"
-
-
 def sweep(path: Path | str) -> None:
     """Remove clips that no source lists any more, and what killed writers have left."""
     listed = {clip.name for source in read_index(path).sources for clip in source.clips}
@@ -275,38 +287,6 @@ def sweep(path: Path | str) -> None:
             file.suffix == ".safetensors" and file.name.removesuffix(".safetensors") not in listed
         ):
             file.unlink(missing_ok=True)
-
-
-def write_clip(
-    path: Path | str,
-    name: str,
-    speech: Float32[np.ndarray, " S"],
-    lips: UInt8[np.ndarray, "T H W 3"],
-    track: FaceTrack,
-    metadata: dict[str, Any],
-) -> None:
-    """Write one clip into data set folder ``path``, whole or not at all. ``speech`` is as found.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    tensors = {
-        "speech": pcm16(speech),
-        "lips": np.ascontiguousarray(lips),
-        "landmarks_px": np.ascontiguousarray(track.landmarks_px),
-        "blendshapes": np.ascontiguousarray(track.blendshapes),
-        "camera_from_face": np.ascontiguousarray(track.camera_from_face),
-    }
-    header = {
-        "format": f"{FORMAT}-clip",
-        "version": VERSION,
-        "name": name,
-        "width_px": track.width_px,
-        "height_px": track.height_px,
-        **metadata,
-    }
-    content = safetensors.numpy.save(tensors, {"se4lip": json.dumps(header)})
-    write_bytes(clip_file(path, name), content)
 
 
 def set_av_offset(path: Path | str, frames: float, source: str | None = None) -> None:
@@ -337,16 +317,3 @@ def _moved_earlier(samples: Float32[np.ndarray, " S"], shift: int) -> Float32[np
     else:
         moved[len(samples) - kept :] = samples[:kept]
     return moved
-
-
-def _read_clip(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    content = existing_file(file, "clip").read_bytes()
-    try:
-        tensors = safetensors.numpy.load(content)
-        size = int.from_bytes(content[:8], "little")
-        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["se4lip"])
-        if header["format"] != f"{FORMAT}-clip":
-            raise ValueError
-        return tensors, header
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"clip {file} is damaged: prepare the data set again") from error

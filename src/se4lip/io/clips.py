@@ -1,0 +1,110 @@
+"""One prepared clip on disk: tensors in a safetensors file (docs/dataset-format.md)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from jaxtyping import Float32, UInt8
+from safetensors import SafetensorError
+
+from se4lip.io.audio import pcm16
+from se4lip.io.files import existing_file, write_bytes
+from se4lip.types import SAMPLES_PER_FRAME, FaceTrack, InputError
+
+FORMAT = "se4lip-dataset"
+VERSION = 1
+CLIPS = "clips"
+
+
+def clip_file(path: Path | str, name: str) -> Path:
+    """Where clip ``name`` of data set folder ``path`` lies."""
+    return Path(path) / CLIPS / f"{name}.safetensors"
+
+
+def write_clip(
+    path: Path | str,
+    name: str,
+    speech: Float32[np.ndarray, " S"],
+    lips: UInt8[np.ndarray, "T H W 3"],
+    track: FaceTrack,
+    metadata: dict[str, Any],
+) -> None:
+    """Write one clip into data set folder ``path``, whole or not at all. ``speech`` is as found.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    tensors = {
+        "speech": pcm16(speech),
+        "lips": np.ascontiguousarray(lips),
+        "landmarks_px": np.ascontiguousarray(track.landmarks_px),
+        "blendshapes": np.ascontiguousarray(track.blendshapes),
+        "camera_from_face": np.ascontiguousarray(track.camera_from_face),
+    }
+    header = {
+        "format": f"{FORMAT}-clip",
+        "version": VERSION,
+        "name": name,
+        "width_px": track.width_px,
+        "height_px": track.height_px,
+        **metadata,
+    }
+    content = safetensors.numpy.save(tensors, {"se4lip": json.dumps(header)})
+    write_bytes(clip_file(path, name), content)
+
+
+def read_clip(file: Path, frames: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Tensors and metadata of a clip of so many frames.
+
+    Raises:
+        InputError: missing, damaged, newer, or of another length.
+    """
+    if not file.exists():
+        raise InputError(f"clip {file} is missing: prepare the data set again")
+    content = existing_file(file, "clip").read_bytes()
+    try:
+        tensors = safetensors.numpy.load(content)
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["se4lip"])
+        if header["format"] != f"{FORMAT}-clip":
+            raise ValueError
+        header["width_px"], header["height_px"] = int(header["width_px"]), int(header["height_px"])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"clip {file} is damaged: prepare the data set again") from error
+    check_version(header, f"clip {file}")
+    _check_rows(file, tensors, frames)
+    return tensors, header
+
+
+def check_version(found: dict[str, Any], what: str) -> None:
+    """Raises: InputError when the version in ``found`` is newer than this program, or none."""
+    version = found.get("version")
+    if not isinstance(version, int):
+        raise InputError(f"{what} is damaged, its version is {version!r}: prepare it again")
+    if version > VERSION:
+        raise InputError(
+            f"{what} is of version {version}, this se4lip reads up to {VERSION}: update se4lip"
+        )
+
+
+def _check_rows(file: Path, tensors: dict[str, np.ndarray], frames: int) -> None:
+    rows = {"speech": SAMPLES_PER_FRAME * frames} | dict.fromkeys(
+        ("lips", "landmarks_px", "blendshapes", "camera_from_face"), frames
+    )
+    types = {"speech": np.int16, "lips": np.uint8}
+    for name, count in rows.items():
+        found = tensors.get(name)
+        if found is None or len(found) != count or found.dtype != types.get(name, np.float32):
+            raise InputError(
+                f"clip {file} is damaged, its {name} are not those of {frames} frames: prepare "
+                "the data set again"
+            )
+    for name in ("landmarks_px", "blendshapes", "camera_from_face"):
+        if not np.isfinite(tensors[name]).all():
+            raise InputError(
+                f"clip {file} is damaged, its {name} hold NaN: prepare the data set again"
+            )
