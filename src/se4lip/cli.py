@@ -31,6 +31,8 @@ VERBS: dict[str, Verb] = {
     "bench features": Verb("which features make the better head", "bench:features"),
     "bench ambiguity": Verb("do features tell what lips tell", "bench:ambiguity"),
     "bench ablation": Verb("which encoder hears lips best", "bench:ablation"),
+    "evaluate silence": Verb("does the mouth rest while nobody speaks", "lips:evaluate_silence"),
+    "evaluate languages": Verb("closures and roundings by phones", "lips:evaluate_languages"),
     "encode": Verb("speech -> lip features", "encode:encode"),
     "export": Verb("networks -> ONNX files", "export:export"),
     "sync": Verb("video -> how far sound and lips are apart", "sync:sync"),

@@ -3,14 +3,17 @@ saves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from se4lip.metrics.sync import SyncReading
 from se4lip.types import InputError
+
+if TYPE_CHECKING:
+    from se4lip.evaluate_languages import Voice
 
 Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -45,6 +48,28 @@ def matrix_picture(similarity: Float[np.ndarray, "T T"], title: str) -> Picture:
         figure.colorbar(image, label="cosine")
 
     return drawn(draw, (5.5, 4.5))
+
+
+def languages_picture(voices: Sequence[Voice]) -> Picture:
+    """How well each voice's closures and roundings are found, with their 95 % intervals."""
+
+    def draw(figure: Any) -> None:
+        at = np.arange(len(voices))[::-1]
+        for axes, name, title in zip(
+            figure.subplots(1, 2, sharey=True),
+            ("closing_auc", "rounding_auc"),
+            ("lips nearer on b, m, p", "mouth narrower on o, u than on e, i"),
+            strict=True,
+        ):
+            values = np.array([getattr(voice, name) for voice in voices])
+            low = values - [getattr(voice, f"{name}_low") for voice in voices]
+            high = [getattr(voice, f"{name}_high") for voice in voices] - values
+            axes.axvline(0.5, color="0.8")
+            axes.errorbar(values, at, xerr=np.maximum([low, high], 0), fmt="o", ms=4, capsize=2)
+            axes.set(xlim=(0.3, 1.02), xlabel="probability (0.5: chance)", title=title)
+            axes.set_yticks(at, [voice.name for voice in voices])
+
+    return drawn(draw, (8, 1.2 + 0.25 * len(voices)))
 
 
 def drawn(draw: Callable[[Any], None], inches: tuple[float, float]) -> Picture:

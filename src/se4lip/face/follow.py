@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,14 @@ class FollowConfig:
     cut_jump: float = 0.5  # eye distances from one frame to the next
     cut_brightness: float = 20.0
     cut_over_median: float = 6.0  # a shaking camera differs much from frame to frame, always
+
+
+EVERY_FACE = FollowConfig(  # whatever moves or fails, for films that are known to be one face
+    longest_dropout_frames=1 << 30,
+    longest_second_face_frames=1 << 30,
+    cut_jump=math.inf,
+    cut_brightness=math.inf,
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,94 @@
+"""Closures and roundings by phones, of a mouth that does as it should and of one that does not."""
+
+import numpy as np
+import pytest
+
+from se4lip.cli import main
+from se4lip.evaluate_languages import Lips, judged, letter
+from se4lip.evaluate_silence import SilenceConfig, evaluate_silence
+from se4lip.metrics.closure import Phone
+
+OPEN, SHUT, NARROW, WIDE = 0.2, 0.0, 0.3, 0.45
+
+
+def said(names: str, right: bool = True) -> Lips:
+    """Phones of 0.2 s; between any two the mouth is open and of middling width for 0.2 s."""
+    frames = 10 * len(names)
+    aperture, width = np.full(frames, OPEN), np.full(frames, 0.4)
+    phones = []
+    for index, name in enumerate(names):
+        first = 10 * index + 3
+        phones.append(Phone(name, first / 25, (first + 5) / 25))
+        rows = slice(first, first + 5)
+        if (name in "bmp") == right:
+            aperture[rows] = SHUT
+        if name in "ouie":
+            width[rows] = NARROW if (name in "ou") == right else WIDE
+    return Lips(aperture, width, phones)
+
+
+def test_lips_that_do_as_the_language_says_are_perfect():
+    row = judged("xx-one", [said("bapamo"), said("tisemu")], 0.1)
+    assert (row.recall, row.precision, row.f1) == (1, 1, 1)
+    assert row.closing_auc == row.rounding_auc == 1
+    assert row.closing_auc_low == row.closing_auc_high == 1
+    assert (row.recordings, row.bilabials, row.other_phones) == (2, 4, 8)
+    assert (row.rounded, row.spread) == (2, 2)
+    assert row.language == "xx"
+
+
+def test_lips_that_do_the_opposite_are_worse_than_chance():
+    row = judged("xx", [said("bapamotise", right=False)], 0.1)
+    assert (row.recall, row.f1) == (0, 0)
+    assert row.closing_auc == row.rounding_auc == 0
+
+
+def test_a_mouth_that_stands_still_is_at_chance():
+    lips = said("bamotipise")
+    still = Lips(np.full_like(lips.aperture, OPEN), np.full_like(lips.width, 0.4), lips.phones)
+    row = judged("xx", [still], 0.1)
+    assert row.closing_auc == row.rounding_auc == 0.5
+    assert row.recall == 0
+
+
+def test_phones_beside_their_place_are_found_by_chance_alone():
+    row = judged("xx", [said("batapasamataka" * 3)], 0.1)
+    assert row.f1 == 1 and row.chance_f1 < 0.5
+
+
+def test_other_labials_are_neither_closed_nor_open():
+    row = judged("xx", [said("bafawava")], 0.1)
+    assert (row.bilabials, row.other_phones) == (1, 4)
+
+
+def test_nothing_said_is_no_figure_rather_than_a_wrong_one():
+    row = judged("xx", [said("tata")], 0.1)
+    assert np.isnan([row.recall, row.closing_auc, row.rounding_auc, row.rounding_auc_low]).all()
+    assert row.plain()["rounding_auc"] is None
+
+
+@pytest.mark.parametrize(
+    ("phone", "first"),
+    [("ˈpʰ", "p"), ("ɔ̃", "ɔ"), ("u̯", "u"), ("'o", "o"), ("ˌʃː", "ʃ"), ("1", "")],  # noqa: RUF001
+)
+def test_a_phone_is_what_it_begins_with(phone, first):
+    assert letter(phone) == first
+
+
+def test_a_folder_without_voices_is_refused(tmp_path, capsys):
+    assert main(["evaluate", "languages", "grid-s1", str(tmp_path)]) == 2
+    assert "LANGUAGE-VOICE/NAME.wav and NAME.phones are needed" in capsys.readouterr().err
+    (tmp_path / "xx-one").mkdir()
+    (tmp_path / "xx-one" / "00.phones").write_text("0 0.1 b\n")
+    assert main(["evaluate", "languages", "grid-s1", str(tmp_path)]) == 2
+    assert "0 recordings lie beside" in capsys.readouterr().err
+    assert main(["evaluate", "languages", "grid-s1", str(tmp_path / "none")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_the_shipped_head_is_judged_in_every_kind_of_sound_and_rests_in_silence():
+    rows = evaluate_silence("grid-s1", config=SilenceConfig(seconds=1, seeds=1, levels_db=(-30,)))
+    assert len(rows) == 11 and {row.frames for row in rows} == {20}
+    silence = rows[0]
+    assert silence.name == "silence" and silence.moving == 0
+    assert [row.name for row in rows if not row.heard_in_training] == ["rain", "ringing", "organ"]
