@@ -71,7 +71,10 @@ def test_every_pushed_sample_comes_back_once_with_a_picture():
     for frame in frames:
         if frame.pushed is not None:
             assert frame.sound[-640:][0] == samples[frame.pushed]
-            assert frame.completed_by >= min(16_000, frame.pushed + 640 * 4 - 80)
+            if frame.completed_by is None:
+                assert frame.pushed > 16_000 - 640 * 5
+            else:
+                assert frame.completed_by >= frame.pushed + 640 * 4 - 80
             parts = (frame.encoding_s, frame.waiting_s, frame.drawing_s)
             assert min(parts) >= -1e-6
     gaps = frames[-1].index + 1 - frames[0].index - len(frames)

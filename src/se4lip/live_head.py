@@ -35,6 +35,7 @@ from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
 
 FRAME_S = 1 / FRAME_RATE_HZ
 _DRIFT = 1e-3  # how fast, in seconds a second, two clocks may part without frames being left out
+_PILED_UP_S = 0.12  # of sound not heard yet
 T = TypeVar("T")
 
 
@@ -61,14 +62,15 @@ class LiveFrame:
 
     ``pushed`` counts pushed samples up to the first of this frame, None at rest. Frames left out
     make gaps in ``index``. The last five say where the time went: the sound that completed the
-    frame came at ``arrived_s`` (`time.monotonic`) and ended with pushed sample ``completed_by``.
+    frame came at ``arrived_s`` (`time.monotonic`) and ended with pushed sample ``completed_by``,
+    None where it was silence of our making.
     """
 
     index: int
     picture: UInt8[np.ndarray, "H W 3"]
     sound: Float32[np.ndarray, " S"]
     pushed: int | None
-    completed_by: int
+    completed_by: int | None
     arrived_s: float
     encoding_s: float
     waiting_s: float
@@ -83,7 +85,7 @@ class LiveFrame:
 @dataclass(frozen=True)
 class _Ready:
     due: Due
-    completed_by: int
+    completed_by: int | None
     arrived_s: float
     encoding_s: float
 
@@ -227,6 +229,7 @@ class LiveHead:
             self._ready.clear()
             self._stream.interrupt(self._drawn, lost)
             self._anchor = None
+        self._catch_up()
         while self._inbox and not (self.config.paced and len(self._ready) > 1):
             samples, arrived_s = self._inbox.popleft()
             if self._rested and not self.config.paced:
@@ -260,11 +263,23 @@ class LiveHead:
             drawing_s=done - now,
         )
 
+    def _catch_up(self) -> None:
+        """Sound that has piled up is heard at one go, which costs much less: most of its frames
+        are late anyway."""
+        pieces = list(self._inbox)
+        piled_up_s = sum(len(samples) for samples, _ in pieces) / self.sample_rate_hz
+        if self.config.paced or piled_up_s < _PILED_UP_S:
+            return
+        for _ in pieces:
+            self._inbox.popleft()
+        self._inbox.appendleft((np.concatenate([samples for samples, _ in pieces]), pieces[-1][1]))
+
     def _hear(self, arrived_s: float, complete: Callable[[], list[Due]]) -> None:
         began = time.monotonic()
         for due in complete():
             took = time.monotonic() - began
-            self._ready.append(_Ready(due, self._stream.pushed, arrived_s, took))
+            completed_by = None if self._rested else self._stream.pushed
+            self._ready.append(_Ready(due, completed_by, arrived_s, took))
             lag = arrived_s - due.index * FRAME_S
             if self._anchor is None:
                 self._anchor = lag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def save_picture(path: Path | str, picture: Picture) -> None:
     jpeg = Path(path).suffix.lower() in {".jpg", ".jpeg"}
     with atomic(path) as part:
         image.save(part, format="JPEG" if jpeg else "PNG", **({"quality": 92} if jpeg else {}))
+
+
+def jpeg_bytes(picture: Picture, quality: int) -> bytes:
+    """``picture`` as a JPEG file in memory; ``quality`` 1 to 95."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    return file.getvalue()
 
 
 def read_picture(path: Path | str) -> Picture:

@@ -1,0 +1,1 @@
+"""The live head in a browser (docs/live.md)."""

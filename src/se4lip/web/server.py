@@ -1,0 +1,251 @@
+"""The server of the live page: a few fixed answers and one WebSocket.
+
+It answers only requests that name it by its own address (`Host`), and opens a WebSocket only for
+its own page (`Origin`): other sites' pages in a visitor's browser can reach a loopback address too.
+Nothing a client sends becomes part of a path: files are read before the first request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket as sockets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from se4lip.artifacts.avatar import Avatar, load_avatar
+from se4lip.artifacts.encoder import load_encoder
+from se4lip.encoder.streaming import SpeechStream
+from se4lip.io.page import page_files
+from se4lip.live_head import LiveConfig
+from se4lip.live_stream import LOOKAHEAD_FRAMES, LiveStream
+from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
+from se4lip.web.messages import LARGEST_MESSAGE
+from se4lip.web.viewer import House, attend
+
+SLOWEST_HZ = 8.0  # frames a second that a viewer is to have when all places are taken
+_BUSY = 0.8  # share of the drawing thread's time that may be promised
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src 'self' data:; worker-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 8025
+    """Port to listen on; 0 takes a free one."""
+    origin: str | None = None
+    """How browsers reach it when something stands in front, such as https://head.example.org."""
+    viewers: int | None = None
+    """Places; by default as many as this machine can draw for, which is measured at the start."""
+    size_px: int = 256
+    """Width of the pictures."""
+    lookahead_frames: int = LOOKAHEAD_FRAMES
+    """How many frames of speech to wait for beyond the encoder's two: lips against delay."""
+    longest_s: float = 1800.0
+    """After so long a viewer has to start again."""
+    jpeg_quality: int = 85
+    """Of the pictures sent, 1 to 95."""
+
+    def __post_init__(self) -> None:
+        if self.viewers is not None and self.viewers < 1:
+            raise InputError(f"{self.viewers} viewers were allowed, but at least one is needed")
+        if not 64 <= self.size_px <= 1024:
+            raise InputError(
+                f"pictures of {self.size_px} px were asked for: 64 to 1024 can be sent"
+            )
+        if not 1 <= self.jpeg_quality <= 95:
+            raise InputError(f"a JPEG quality of {self.jpeg_quality} was asked for: give 1 to 95")
+        if self.origin is not None and urlsplit(self.origin).scheme not in {"http", "https"}:
+            raise InputError(f"origin {self.origin!r} is no http:// or https:// address")
+        if self.origin is None and self.host in {"0.0.0.0", "::", ""}:
+            raise InputError(
+                "a server on all addresses cannot tell its own page from others': give --origin, "
+                "the address that browsers will use"
+            )
+
+
+@dataclass(frozen=True)
+class Open:
+    """A server that answers."""
+
+    url: str
+    viewers: int
+    house: House
+
+
+def load_avatars(given: Sequence[Path | str]) -> dict[str, Avatar]:
+    """Avatars by the names under which the page lists them."""
+    avatars: dict[str, Avatar] = {}
+    for one in given:
+        name = stem = Path(one).stem
+        if name == "avatar" and Path(one).parent.name:
+            name = stem = Path(one).resolve().parent.name
+        number = 2
+        while name in avatars:
+            name, number = f"{stem} {number}", number + 1
+        avatars[name] = load_avatar(one)
+    return avatars
+
+
+def places_for(avatars: Mapping[str, Avatar], config: ServeConfig) -> int:
+    """How many viewers can be served at `SLOWEST_HZ` at least, after drawing a few frames of each.
+
+    Sound must be encoded for every frame of everybody, pictures may be left out.
+    """
+    hearing = SpeechStream(load_encoder().speech, SAMPLE_RATE_HZ)
+    worst = 0.0
+    for avatar in avatars.values():
+        stream = LiveStream(
+            avatar.head, avatar.replay, hearing, config.size_px, config.lookahead_frames
+        )
+        heard, drawn = [], []
+        for _ in range(12):
+            began = time.perf_counter()
+            due = stream.put(np.zeros(SAMPLE_RATE_HZ // FRAME_RATE_HZ, np.float32))
+            then = time.perf_counter()
+            for frame in due:
+                stream.draw(frame)
+                heard.append(then - began)
+                drawn.append(time.perf_counter() - then)
+        worst = max(worst, FRAME_RATE_HZ * median(heard) + SLOWEST_HZ * median(drawn))
+    return max(1, int(_BUSY / worst))
+
+
+@contextlib.asynccontextmanager
+async def serving(avatars: Mapping[str, Avatar], config: ServeConfig) -> AsyncIterator[Open]:
+    """The server, for as long as the block runs.
+
+    Raises:
+        InputError: the address cannot be used, or aiohttp is missing.
+    """
+    web = _aiohttp_web()
+    try:
+        listening = sockets.create_server(
+            (config.host, config.port),
+            family=sockets.AF_INET6 if ":" in config.host else sockets.AF_INET,
+        )
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {config.host} port {config.port}: {error.strerror or error}: "
+            "choose another with --port"
+        ) from error
+    port = listening.getsockname()[1]
+    places = config.viewers
+    if places is None:
+        places = await asyncio.to_thread(places_for, avatars, config)
+    with ThreadPoolExecutor(1, "se4lip-live") as worker:
+        live = LiveConfig(size_px=config.size_px, lookahead_frames=config.lookahead_frames)
+        house = House(avatars, live, worker, places, config.longest_s, config.jpeg_quality)
+        hosts, origins = own_names(config, port)
+        runner = web.AppRunner(
+            application(house, hosts, origins), access_log=None, shutdown_timeout=2.0
+        )
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listening).start()
+            host = f"[{config.host}]" if ":" in config.host else config.host
+            yield Open(config.origin or f"http://{host}:{port}", places, house)
+        finally:
+            await runner.cleanup()
+
+
+def own_names(config: ServeConfig, port: int) -> tuple[frozenset[str], frozenset[str]]:
+    """What `Host` and `Origin` may say."""
+    hosts = {f"[{config.host}]:{port}" if ":" in config.host else f"{config.host}:{port}"}
+    if _is_loopback(config.host):
+        hosts |= {f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"}
+    origins = {f"http://{host}" for host in hosts}
+    if config.origin is not None:
+        hosts.add(urlsplit(config.origin).netloc)
+        origins.add(config.origin.rstrip("/"))
+    return frozenset(map(str.lower, hosts)), frozenset(map(str.lower, origins))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def application(house: House, hosts: frozenset[str], origins: frozenset[str]) -> Any:
+    """The aiohttp application."""
+    web = _aiohttp_web()
+    files = page_files()
+
+    @web.middleware
+    async def guard(request: Any, handler: Callable[[Any], Any]) -> Any:
+        try:
+            if request.headers.get("Host", "").lower() not in hosts:
+                raise web.HTTPForbidden(text="this server answers to its own address only\n")
+            response = await handler(request)
+        except web.HTTPException as error:
+            error.headers.update(_HEADERS)
+            raise
+        if not response.prepared:
+            response.headers.update(_HEADERS)
+        return response
+
+    def page(name: str) -> Callable[[Any], Any]:
+        content, media_type = files[name]
+
+        async def answer(request: Any) -> Any:
+            return web.Response(body=content, headers={"Content-Type": media_type})
+
+        return answer
+
+    async def names(request: Any) -> Any:
+        return web.json_response(list(house.avatars))
+
+    async def watch(request: Any) -> Any:
+        if request.headers.get("Origin", "").lower() not in origins:
+            raise web.HTTPForbidden(text="only this server's own page may open its WebSocket\n")
+        socket = web.WebSocketResponse(heartbeat=10.0, max_msg_size=LARGEST_MESSAGE, compress=False)
+        await socket.prepare(request)
+        open_sockets.add(socket)
+        try:
+            await attend(socket, house)
+        finally:
+            open_sockets.discard(socket)
+        return socket
+
+    async def close_all(app: Any) -> None:
+        for socket in tuple(open_sockets):
+            await socket.close(code=1001, message=b"the server ends")
+
+    open_sockets: set[Any] = set()
+    app = web.Application(middlewares=[guard], client_max_size=1024)
+    app.router.add_get("/", page("index.html"))
+    for name in files:
+        app.router.add_get(f"/{name}", page(name))
+    app.router.add_get("/avatars", names)
+    app.router.add_get("/live", watch)
+    app.on_shutdown.append(close_all)
+    return app
+
+
+def _aiohttp_web() -> Any:
+    try:
+        from aiohttp import web
+    except ImportError as error:
+        raise InputError("the live page needs aiohttp: pip install 'se4lip[web]'") from error
+    return web

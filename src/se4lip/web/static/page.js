@@ -1,0 +1,148 @@
+// The live head: sound goes to the server, pictures come back and are shown when their sound is heard.
+import { Meter } from "./meter.js";
+import { Sound } from "./sound.js";
+
+const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((one) => [one.id, one]));
+const pen = page.head.getContext("2d");
+const meter = new Meter(page);
+const sound = new Sound((bytes) => { if (socket?.readyState === WebSocket.OPEN && ready) socket.send(bytes); },
+  () => { tell({ flush: true }); idle(); });
+const HEADER_BYTES = 32, FRAME_MS = 40;
+const LEAST_LATER_MS = 100, MOST_LATER_MS = 1000; // of played sound
+const FROZEN_MS = 200; // a late picture is better than a head that stands still for so long
+
+let socket = null, ready = false;
+let waiting = []; // decoded pictures not shown yet
+let behind = []; // how long after their sound pictures came, ms
+let laterMs = 300; // by how much sound is played later, to be in step
+let aloud = false;
+let shownAt = 0;
+
+function say(sentence) { page.status.textContent = sentence; }
+function tell(message) { if (ready) socket.send(JSON.stringify(message)); }
+
+function connect() {
+  socket?.close();
+  ready = false;
+  sound.reset();
+  const mine = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
+  mine.binaryType = "arraybuffer";
+  socket = mine;
+  let last = "the connection was lost";
+  mine.onopen = () => mine.send(JSON.stringify({ start: { avatar: page.avatar.value, rate: sound.rate } }));
+  mine.onmessage = ({ data }) => {
+    if (mine !== socket) return;
+    if (data instanceof ArrayBuffer) return picture(data);
+    const told = JSON.parse(data);
+    if (told.refused) last = told.refused;
+    if (told.ready) { ready = true; say("ready"); }
+  };
+  mine.onclose = ({ reason }) => {
+    if (mine !== socket) return;
+    ready = false;
+    idle();
+    say(reason || last);
+  };
+}
+
+async function picture(message) {
+  const arrived = performance.now(), head = new DataView(message);
+  const index = head.getUint32(0, true), pushed = head.getFloat64(8, true), completedBy = head.getFloat64(16, true);
+  meter.skipped = head.getUint32(4, true);
+  const heard = pushed < 0 ? null : sound.heardAt(pushed), sent = completedBy < 0 ? null : sound.sentAt(completedBy);
+  let timing = null;
+  if (heard !== null && sent !== null) {
+    timing = { heard, sent, arrived, encoding: head.getFloat32(24, true), held: head.getFloat32(28, true) };
+    behind.push(arrived - heard);
+    if (behind.length > 75) behind.shift();
+  }
+  const bitmap = await createImageBitmap(new Blob([new Uint8Array(message, HEADER_BYTES)], { type: "image/jpeg" }));
+  waiting.push({ index, heard, timing, bitmap });
+  if (waiting.length > 50) waiting.shift().bitmap.close(); // nobody looks: no pictures are shown
+}
+
+function show(now) {
+  requestAnimationFrame(show);
+  waiting.sort((a, b) => a.index - b.index);
+  // Sound is the clock: a picture waits for its sound, and one whose sound is over is not shown.
+  const due = (one) => one.heard === null || !aloud ? 0 : one.heard + laterMs + sound.outputLatency;
+  let chosen = null;
+  while (waiting.length && due(waiting[0]) <= now + FRAME_MS / 4) {
+    if (chosen) { chosen.bitmap.close(); meter.late += 1; }
+    chosen = waiting.shift();
+  }
+  if (!chosen) return;
+  if (due(chosen) && now - due(chosen) > FRAME_MS && now - shownAt < FROZEN_MS) {
+    chosen.bitmap.close();
+    meter.late += 1;
+    return;
+  }
+  shownAt = now;
+  if (page.head.width !== chosen.bitmap.width) [page.head.width, page.head.height] = [chosen.bitmap.width, chosen.bitmap.height];
+  pen.drawImage(chosen.bitmap, 0, 0);
+  chosen.bitmap.close();
+  meter.add(performance.now(), chosen.timing);
+}
+
+/** Sound is played as late as nearly all pictures come. */
+function keepStep() {
+  if (behind.length >= 8) {
+    const sorted = [...behind].sort((a, b) => a - b);
+    const wanted = sorted[Math.floor(0.95 * sorted.length)] + FRAME_MS / 2 - sound.outputLatency;
+    if (Math.abs(wanted - laterMs) > 15) laterMs = Math.max(LEAST_LATER_MS, Math.min(MOST_LATER_MS, wanted));
+  }
+  sound.playLater(aloud, laterMs);
+}
+
+function busy(what) {
+  page.stop.disabled = false;
+  page.microphone.setAttribute("aria-pressed", String(what === "microphone"));
+  say(what === "microphone" ? "listening" : `playing ${what}`);
+  keepStep();
+}
+
+function idle() {
+  sound.stop();
+  page.stop.disabled = true;
+  page.microphone.setAttribute("aria-pressed", "false");
+  if (ready) say("ready");
+}
+
+async function begin(start, what) {
+  if (!ready) connect();
+  try {
+    await start();
+    busy(what);
+  } catch (error) {
+    idle();
+    say(`${what}: ${error.message}`);
+  }
+}
+
+page.microphone.onclick = () => {
+  aloud = page.aloud.checked;
+  begin(() => sound.microphone(), "microphone");
+};
+page.file.onchange = () => play(page.file.files[0]);
+page.drop.ondragover = (event) => { event.preventDefault(); page.drop.classList.add("over"); };
+page.drop.ondragleave = () => page.drop.classList.remove("over");
+page.drop.ondrop = (event) => {
+  event.preventDefault();
+  page.drop.classList.remove("over");
+  play(event.dataTransfer.files[0]);
+};
+page.aloud.onchange = () => { aloud = page.aloud.checked; keepStep(); };
+page.stop.onclick = () => { idle(); tell({ interrupt: true }); };
+page.avatar.onchange = connect;
+
+function play(file) {
+  if (!file) return;
+  aloud = true;
+  begin(() => sound.file(file), file.name);
+}
+
+for (const name of await (await fetch("avatars")).json()) page.avatar.append(new Option(name, name));
+window.live = { meter, sound, laterMs: () => laterMs }; // for those who measure
+setInterval(keepStep, 300);
+requestAnimationFrame(show);
+connect();

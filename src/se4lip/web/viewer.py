@@ -1,0 +1,143 @@
+"""One viewer: a WebSocket that brings sound and takes pictures, from its first message to its last.
+
+Whatever happens, ``attend`` returns with everything freed: the head, its place, its tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+
+from se4lip.artifacts.avatar import Avatar
+from se4lip.io.pictures import jpeg_bytes, labelled
+from se4lip.live_head import LiveConfig, LiveHead, live
+from se4lip.web.messages import (
+    FULL,
+    Refused,
+    frame_message,
+    read_command,
+    read_samples,
+    read_start,
+)
+
+if TYPE_CHECKING:
+    from aiohttp.web import WebSocketResponse
+
+Picture = UInt8[np.ndarray, "H W 3"]
+Opener = Callable[[Avatar, int, LiveConfig, Executor], LiveHead]
+_EARLY_S = 5.0  # of sound that may come ahead of its time
+_LONGEST_REASON = 120  # bytes; a close frame holds 123
+
+
+@dataclass
+class House:
+    """What all viewers share. ``places`` are free ones."""
+
+    avatars: Mapping[str, Avatar]
+    config: LiveConfig
+    worker: Executor
+    places: int
+    longest_s: float
+    jpeg_quality: int
+    start_within_s: float = 10.0
+    open_head: Opener = lambda avatar, rate_hz, config, worker: live(
+        avatar, rate_hz, config=config, worker=worker
+    )
+
+
+async def attend(socket: WebSocketResponse, house: House) -> None:
+    """Serve one viewer until either side ends it."""
+    try:
+        if house.places <= 0:
+            raise Refused("all places are taken: try again in a minute", FULL)
+        house.places -= 1
+        try:
+            await _attend(socket, house)
+        finally:
+            house.places += 1
+    except Refused as refused:
+        if not socket.closed:
+            await socket.send_json({"refused": refused.sentence})
+        reason = refused.sentence.encode()[:_LONGEST_REASON]
+        await socket.close(code=refused.code, message=reason)
+    except ConnectionError:
+        pass  # it is gone
+
+
+async def _attend(socket: WebSocketResponse, house: House) -> None:
+    start = await _start(socket, house.start_within_s)
+    if start is None:
+        return
+    avatar = house.avatars.get(start.avatar)
+    if avatar is None:
+        raise Refused("there is no such avatar here")
+    async with house.open_head(avatar, start.rate_hz, house.config, house.worker) as head:
+        await socket.send_json({"ready": {"lookahead_ms": round(1e3 * head.lookahead_s)}})
+        both = {
+            asyncio.create_task(_listen(socket, head)),
+            asyncio.create_task(_show(socket, head, house.jpeg_quality)),
+        }
+        try:
+            done, _ = await asyncio.wait(
+                both, timeout=house.longest_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+        if not done:
+            raise Refused(f"{house.longest_s / 60:.3g} minutes are over: start again")
+        for task in done:
+            task.result()  # says why it ended, if it failed
+
+
+async def _start(socket: WebSocketResponse, within_s: float):  # type: ignore[no-untyped-def]
+    from aiohttp import WSMsgType
+
+    try:
+        message = await asyncio.wait_for(socket.receive(), within_s)
+    except TimeoutError:
+        raise Refused(f"no start came within {within_s:g} s") from None
+    if message.type == WSMsgType.TEXT:
+        return read_start(message.data)
+    if message.type == WSMsgType.BINARY:
+        raise Refused("the first message must be a start with an avatar and a sample rate")
+    return None
+
+
+async def _listen(socket: WebSocketResponse, head: LiveHead) -> None:
+    from aiohttp import WSMsgType
+
+    began, heard_s = time.monotonic(), 0.0
+    async for message in socket:
+        if message.type == WSMsgType.BINARY:
+            samples = read_samples(message.data, head.sample_rate_hz)
+            heard_s += len(samples) / head.sample_rate_hz
+            if heard_s > time.monotonic() - began + _EARLY_S:
+                raise Refused("sound came faster than it sounds: send it as it is heard")
+            await head.push(samples)
+        elif message.type == WSMsgType.TEXT:
+            {"flush": head.flush, "interrupt": head.interrupt}[read_command(message.data)]()
+        else:
+            return
+
+
+async def _show(socket: WebSocketResponse, head: LiveHead, quality: int) -> None:
+    drawn: list[Picture] = []
+    marked = labelled(_popped(drawn))  # one patch for the whole stay
+    async for frame in head:
+        drawn.append(frame.picture)
+        jpeg = jpeg_bytes(next(marked), quality)
+        await socket.send_bytes(frame_message(frame, head.skipped, jpeg, time.monotonic()))
+
+
+def _popped(drawn: list[Picture]) -> Iterator[Picture]:
+    while True:
+        yield drawn.pop()

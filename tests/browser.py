@@ -1,0 +1,113 @@
+"""Debian's Chromium, headless, through its DevTools protocol: nothing is needed but aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+_FLAGS = (
+    *("--headless=new", "--remote-debugging-port=0", "--no-first-run", "--disable-extensions"),
+    *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
+    *("--autoplay-policy=no-user-gesture-required", "--disable-gpu", "--disable-dev-shm-usage"),
+    # a page that somebody looks at is not slowed down
+    *("--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"),
+    *("--disable-background-timer-throttling", "--window-size=500,500"),
+    *("--disable-background-networking", "--disable-component-update", "--mute-audio"),
+)
+
+
+class Page:
+    """One page of a running browser. ``log`` holds its errors."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.log: list[str] = []
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for message in self._socket:
+            told = json.loads(message.data)
+            if "id" in told:
+                self._waiting.pop(told["id"]).set_result(told)
+            elif told["method"] == "Runtime.exceptionThrown":
+                self.log.append(json.dumps(told["params"]["exceptionDetails"]))
+            elif told["method"] == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
+                self.log.append(told["params"]["entry"]["text"])
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        self._waiting[number] = asyncio.get_running_loop().create_future()
+        await self._socket.send_json({"id": number, "method": method, "params": parameters})
+        told = await asyncio.wait_for(self._waiting[number], 60)
+        assert "error" not in told, told
+        return told["result"]
+
+    async def run(self, script: str) -> Any:
+        """The value of an expression; promises are awaited."""
+        told = await self.call(
+            "Runtime.evaluate",
+            **{"expression": script, "awaitPromise": True, "returnByValue": True},
+            userGesture=True,
+        )
+        assert "exceptionDetails" not in told, told["exceptionDetails"]
+        return told["result"].get("value")
+
+    async def until(self, script: str, within_s: float = 30.0) -> Any:
+        """Waits until an expression is true."""
+        async with asyncio.timeout(within_s):
+            while not (value := await self.run(script)):
+                await asyncio.sleep(0.05)
+            return value
+
+
+@contextlib.asynccontextmanager
+async def browser(url: str, microphone: Path | None = None) -> AsyncIterator[Page]:
+    """``url`` open in a fresh browser whose microphone hears the WAV file ``microphone`` once."""
+    assert CHROMIUM is not None
+    flags = list(_FLAGS)
+    if microphone is not None:
+        flags.append(f"--use-file-for-fake-audio-capture={microphone}%noloop")
+    if os.geteuid() == 0:
+        flags.append("--no-sandbox")  # Chromium refuses root otherwise
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        process = await asyncio.create_subprocess_exec(
+            CHROMIUM,
+            *flags,
+            f"--user-data-dir={profile}",
+            "about:blank",
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            port_file = Path(profile) / "DevToolsActivePort"
+            async with asyncio.timeout(60):
+                while not (port_file.exists() and port_file.read_text().count("\n")):
+                    await asyncio.sleep(0.1)
+            port = port_file.read_text().split()[0]
+            async with aiohttp.ClientSession() as session:
+                async with session.get(f"http://127.0.0.1:{port}/json") as answer:
+                    targets = await answer.json()
+                target = next(t for t in targets if t["type"] == "page")
+                address = target["webSocketDebuggerUrl"]
+                async with session.ws_connect(address, max_msg_size=2**26) as socket:
+                    page = Page(socket)
+                    for domain in ("Page", "Runtime", "Log"):
+                        await page.call(f"{domain}.enable")
+                    await page.call("Page.navigate", url=url)
+                    yield page
+        finally:
+            process.terminate()
+            await process.wait()
