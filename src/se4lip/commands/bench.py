@@ -6,6 +6,8 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from se4lip.bench.ablation import AblationConfig
+from se4lip.bench.ablation import ablation as measure_ablation
 from se4lip.bench.ambiguity import AmbiguityConfig
 from se4lip.bench.ambiguity import ambiguity as measure_ambiguity
 from se4lip.bench.features import FeaturesConfig, compare_features
@@ -82,3 +84,29 @@ def features(arguments: list[str]) -> int | None:
         Console().print(str(page))
 
     return run(command, "bench features", arguments)
+
+
+def ablation(arguments: list[str]) -> int | None:
+    def command(
+        dataset: Annotated[Path, tyro.conf.Positional],
+        work: Path,
+        results: Path = Path("docs/results"),
+        quick: bool = False,
+        config: Annotated[AblationConfig, tyro.conf.arg(name="")] = AblationConfig(),  # noqa: B008
+    ) -> None:
+        """Which front and which net in time hear lips best, at an equal budget.
+
+        Give the same command again to go on with a run that was stopped.
+
+        Args:
+            dataset: Folder that `se4lip prepare` wrote.
+            work: Folder for what was computed, to go on with.
+            results: Folder for the page, its plot and figures.
+            quick: A smaller version that takes minutes on two cores.
+        """
+        config = config.quick() if quick else config
+        with progress("ablation") as (say, advance):
+            page = measure_ablation(dataset, work, results, config, advance, say)
+        Console().print(str(page))
+
+    return run(command, "bench ablation", arguments)
