@@ -193,16 +193,21 @@ def _compare(ours: Watched, real: Watched) -> dict[str, list[float]]:
 @torch.inference_mode()
 def _lpips(config: EvaluateConfig, ours: Watched, real: Watched) -> list[float]:
     _framed_alike(ours, real)
+    judge = lpips_network(config)
+    return [value for _, a, b in _batches(ours, real) for value in judge(a, b).tolist()]
+
+
+def lpips_network(config: EvaluateConfig) -> Lpips:
+    """Raises: InputError where its weights are not here, or are none."""
     network = judges.find_published(
         judges.LPIPS_BACKBONES[config.lpips], config.lpips_backbone, config.fetch
     )
     heads = judges.find_published(
         judges.LPIPS_HEADS[config.lpips], config.lpips_heads, config.fetch
     )
-    judge = Lpips.from_published(
+    return Lpips.from_published(
         config.lpips, judges.read_tensors(network), judges.read_tensors(heads)
     )
-    return [value for _, a, b in _batches(ours, real) for value in judge(a, b).tolist()]
 
 
 def _batches(ours: Watched, real: Watched) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:

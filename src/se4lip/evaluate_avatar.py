@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import UInt8
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
-from se4lip.artifacts.encoder import load_encoder
-from se4lip.audio.voice_activity import speech_frames
-from se4lip.face.contour import lip_contour
+from se4lip.evaluate import EvaluateConfig
 from se4lip.face.follow import FollowConfig, follow, sight
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.face.tracker import Tracker
@@ -28,18 +26,16 @@ from se4lip.io.credentials import Origin
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.phones import read_phones
 from se4lip.io.pictures import contact_sheet
-from se4lip.metrics import closure, image, landmarks
-from se4lip.metrics.sync import measure_offset
+from se4lip.metrics import closure
+from se4lip.rendered_takes import Pictures, Rendered, Tally
 from se4lip.train.avatar_material import Take, framed_pictures, motion_of, sliced, takes_of
 from se4lip.train.listener import Listener, listener_of_avatar
 from se4lip.train.split import Split
-from se4lip.types import SAMPLES_PER_FRAME, FaceTrack, InputError, Speech
+from se4lip.types import SAMPLES_PER_FRAME, FaceTrack, InputError
 
-Pictures = UInt8[np.ndarray, "T h w 3"]
 Driver = Literal["speech", "real mouth"]
 
 _SHEET_COLUMNS = 8
-_BATCH_FRAMES = 8
 _EVERY_FACE = FollowConfig(
     longest_dropout_frames=1 << 30,
     longest_second_face_frames=1 << 30,
@@ -48,32 +44,10 @@ _EVERY_FACE = FollowConfig(
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Rendered:
-    """One take: what was drawn, what was filmed, what a tracker sees in both, what is heard."""
-
-    take: Take
-    drawn: Pictures
-    real: Pictures
-    drawn_track: FaceTrack
-    real_track: FaceTrack
-    samples: Float32[np.ndarray, " S"]
-
-    def __len__(self) -> int:
-        return len(self.drawn)
-
-    @property
-    def speaking(self) -> Bool[np.ndarray, " T"]:
-        mask = np.zeros(len(self), bool)
-        active = speech_frames(self.samples)[: len(self)]
-        mask[: len(active)] = active
-        return mask
-
-
 @dataclass(frozen=True)
 class AvatarReport:
     """Means over frames, the frames of all takes together. ``real_`` is the real video under the
-    same judge. A figure that could not be computed is NaN."""
+    same judge. A figure that could not be computed is NaN, and ``not_computed`` says why."""
 
     avatar: str
     dataset: str
@@ -85,10 +59,13 @@ class AvatarReport:
     psnr_db: float
     psnr_mouth_db: float
     ssim: float
+    ssim_mouth: float
+    lpips: float
     lmd_px256: float
     lmd_head_aligned_px256: float
     aperture_correlation: float
     width_correlation: float
+    blendshape_error: float
     jitter_px256: float
     real_jitter_px256: float
     silent_motion_px256: float
@@ -96,14 +73,33 @@ class AvatarReport:
     silent_moving_share: float
     real_silent_moving_share: float
     silent_frames: int
+    sync_offset_frames: float
+    real_sync_offset_frames: float
     sync_confidence: float
     real_sync_confidence: float
+    sync_distance: float
+    real_sync_distance: float
     sync_within_one_frame: float
     real_sync_within_one_frame: float
+    judge_offset_frames: float
+    real_judge_offset_frames: float
+    judge_confidence: float
+    real_judge_confidence: float
+    judge_distance: float
+    real_judge_distance: float
+    syncnet_offset_frames: float
+    real_syncnet_offset_frames: float
+    lse_c: float
+    real_lse_c: float
+    lse_d: float
+    real_lse_d: float
+    closure_f1: float
+    real_closure_f1: float
     closure_recall: float
     real_closure_recall: float
     closure_precision: float
     real_closure_precision: float
+    not_computed: dict[str, str]
 
     def plain(self) -> dict[str, Any]:
         """JSON values; NaN becomes null."""
@@ -128,11 +124,13 @@ def evaluate_avatar(
     on_take: Callable[[Rendered], None] = lambda rendered: None,
     on_progress: Callable[[float], None] = lambda share: None,
     feature_weights: Path | None = None,
+    judges: EvaluateConfig | None = None,
 ) -> AvatarReport:
     """Render the takes of ``split`` that show the avatar's look, or all of them, and judge them.
 
     ``phones`` is a folder of forced alignments ``CLIP.txt`` (`io.phones`), for closure on b, m, p.
-    ``on_take`` is given each take as it is done, for sheets and videos.
+    ``on_take`` is given each take as it is done, for sheets and videos. ``judges`` are as in
+    ``evaluate video``; the encoder that measures sync is ``encoder`` unless they name another.
 
     Raises:
         InputError: files that cannot be read, no take to judge, or another encoder.
@@ -141,7 +139,8 @@ def evaluate_avatar(
     listener = listener_of_avatar(loaded, encoder, features, feature_weights)
     data = open_dataset(dataset)
     takes = takes_of(data, split)
-    tally, others = _Tally(encoder), 0
+    config = judges or EvaluateConfig()
+    tally, others = Tally(replace(config, encoder=config.encoder or encoder)), 0
     for i, take in enumerate(takes):
         on_progress(i / len(takes))
         if most_takes is not None and tally.takes == most_takes:
@@ -224,92 +223,6 @@ def side_by_side_origin(avatar: Path) -> Origin:
     """What a video of ``side_by_side`` says of its making."""
     comment = "real on the left, synthetic on the right"
     return Origin(comment, "compositeSynthetic", load_avatar(avatar).parts)
-
-
-def sound_of(rendered: Rendered) -> Speech:
-    """The take's sound, exactly as long as its pictures."""
-    samples = np.zeros(len(rendered) * SAMPLES_PER_FRAME, np.float32)
-    samples[: len(rendered.samples)] = rendered.samples[: len(samples)]
-    return Speech(samples)
-
-
-class _Tally:
-    """Takes go in one by one, figures of all their frames come out; pictures are not kept."""
-
-    def __init__(self, encoder: Path | None) -> None:
-        self.takes = 0
-        self.model = load_encoder(encoder)
-        self.per_frame: dict[str, list[float]] = {}
-        self.drawn: list[np.ndarray] = []
-        self.real: list[np.ndarray] = []
-        self.speaking: list[np.ndarray] = []
-        self.phones: list[list[closure.Phone]] = []
-        self.sync: dict[str, list[tuple[int, float]]] = {"": [], "real_": []}
-
-    def add(self, one: Rendered, phones: list[closure.Phone]) -> None:
-        self.takes += 1
-        self.drawn.append(one.drawn_track.landmarks_px)
-        self.real.append(one.real_track.landmarks_px)
-        self.speaking.append(one.speaking)
-        self.phones.append(phones)
-        boxes = torch.from_numpy(landmarks.mouth_boxes_px(one.real_track.landmarks_px))
-        for start in range(0, len(one), _BATCH_FRAMES):
-            rows = slice(start, start + _BATCH_FRAMES)
-            drawn, real = image.pictures(one.drawn[rows]), image.pictures(one.real[rows])
-            mask = image.box_mask(boxes[rows], *real.shape[-2:])
-            for key, values in (
-                ("psnr_db", image.psnr(drawn, real, 1.0)),
-                ("psnr_mouth_db", image.psnr(drawn, real, 1.0, mask)),
-                ("ssim", image.ssim(drawn, real, 1.0)),
-            ):
-                self.per_frame.setdefault(key, []).extend(values.tolist())
-        for key, pictures, track in (
-            ("", one.drawn, one.drawn_track),
-            ("real_", one.real, one.real_track),
-        ):
-            crops = crop_lips(pictures, image_from_lips_transforms(track))
-            speech, lips, _ = self.model.embed_clip(
-                torch.from_numpy(sound_of(one).samples),
-                torch.from_numpy(crops),
-                torch.from_numpy(lip_contour(track)),
-            )
-            reading = measure_offset(speech, lips, torch.from_numpy(one.speaking))
-            if reading is not None:
-                self.sync[key].append((reading.offset_frames, reading.confidence))
-
-    def figures(self) -> dict[str, Any]:
-        figures: dict[str, Any] = {k: float(np.nanmean(v)) for k, v in self.per_frame.items()}
-        drawn, real = np.concatenate(self.drawn), np.concatenate(self.real)
-        figures |= {
-            "frames": len(real),
-            "lmd_px256": landmarks.lip_distance_px256(drawn, real),
-            "lmd_head_aligned_px256": landmarks.lip_distance_head_aligned_px256(drawn, real),
-        }
-        for name, shape in (("aperture", landmarks.lip_aperture), ("width", landmarks.lip_width)):
-            figures[f"{name}_correlation"] = landmarks.correlation(shape(drawn), shape(real))
-        threshold = closure.closed_below(landmarks.lip_aperture(real))
-        for key, tracks in (("", self.drawn), ("real_", self.real)):
-            silent = map(landmarks.silent_motion_px256, tracks, self.speaking)
-            figures[f"{key}jitter_px256"] = _mean(map(landmarks.jitter_px256, tracks))
-            figures[f"{key}silent_motion_px256"] = _mean(silent)
-            moving = np.concatenate([*map(landmarks.moves_in_silence, tracks, self.speaking)])
-            figures[f"{key}silent_moving_share"] = _mean(moving.astype(float))
-            figures["silent_frames"] = len(moving)
-            offsets = [abs(offset) <= 1 for offset, _ in self.sync[key]]
-            figures[f"{key}sync_confidence"] = _mean(sure for _, sure in self.sync[key])
-            figures[f"{key}sync_within_one_frame"] = _mean(map(float, offsets))
-            counts = closure.ClosureCounts()
-            for track, phones in zip(tracks, self.phones, strict=True):
-                gap = landmarks.lip_aperture(track)
-                counts += closure.count_closures(gap, phones, threshold)
-            figures[f"{key}closure_recall"] = counts.recall
-            figures[f"{key}closure_precision"] = counts.precision
-        return figures
-
-
-def _mean(values: Any) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.mean(known)) if known else math.nan
 
 
 def has_look(avatar: Avatar, data: Dataset, take: Take, videos: Path | None) -> bool:

@@ -78,10 +78,15 @@ def judge_reading(weights: Path | None, video: Watched) -> SyncReading:
 
 def syncnet_score(weights: Path | None, fetch: bool, video: Watched) -> syncnet.SyncNetScore:
     """Raises: InputError as ``encoder_reading``, and where the weights are not here."""
-    file = judges.find_published(judges.SYNCNET, weights, fetch)
-    network = syncnet.SyncNet.from_published(judges.read_tensors(file))
+    network = syncnet_network(weights, fetch)
     faces: Iterable[np.ndarray] = video.pictures()
     if (video.width_px, video.height_px) != (syncnet.FACE_PX, syncnet.FACE_PX):
         boxes = syncnet.syncnet_boxes_px(video.face().landmarks_px)
         faces = map(syncnet.crop_face, faces, boxes)
     return syncnet.score_syncnet(network, faces, video.sound())
+
+
+def syncnet_network(weights: Path | None, fetch: bool) -> syncnet.SyncNet:
+    """Raises: InputError where the weights are not here, or are none."""
+    file = judges.find_published(judges.SYNCNET, weights, fetch)
+    return syncnet.SyncNet.from_published(judges.read_tensors(file))

@@ -10,18 +10,18 @@ from rich.console import Console
 from rich.table import Table
 
 from se4lip.commands.shared import print_json, progress, run
+from se4lip.evaluate import EvaluateConfig
 from se4lip.evaluate_avatar import (
     Driver,
-    Rendered,
     side_by_side,
     side_by_side_origin,
-    sound_of,
 )
 from se4lip.evaluate_avatar import evaluate_avatar as judge
 from se4lip.evaluate_avatar import sheet as sheet_of
 from se4lip.io.pictures import save_picture
 from se4lip.io.video import write_video
 from se4lip.prepare import mediapipe_tracker
+from se4lip.rendered_takes import Rendered, sound_of
 from se4lip.speak_audio import speak as say
 from se4lip.train.avatar import AvatarRecipe
 from se4lip.train.avatar import relisten as hear
@@ -157,6 +157,7 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
         show_takes: int = 4,
         face_landmarker: Path | None = None,
         json: bool = False,
+        judges: EvaluateConfig = EvaluateConfig(),  # noqa: B008
     ) -> None:
         """Rendered beside real, on recordings the avatar was not made from.
 
@@ -179,6 +180,7 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
             show_takes: How many recordings sheet and video show.
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
             json: Print the figures as JSON on standard output.
+            judges: Judges that come from elsewhere, as in `se4lip evaluate video`.
         """
         shown: list[Rendered] = []
 
@@ -202,6 +204,7 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
                 keep,
                 advance,
                 feature_weights,
+                judges,
             )
         if sheet is not None:
             save_picture(sheet, sheet_of(shown))
@@ -213,11 +216,14 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
             return
         table = Table("figure", "rendered", "real", box=None)
         plain = report.plain()
+        why = plain.pop("not_computed")
         for key, value in plain.items():
             if not key.startswith("real_"):
                 real = plain.get(f"real_{key}")
                 table.add_row(key, _shown(value), "" if real is None else _shown(real))
         Console().print(table)
+        for key, reason in why.items():
+            print(f"not computed: {key}: {reason}")
 
     return run(command, "evaluate avatar", arguments)
 
