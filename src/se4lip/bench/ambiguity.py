@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from se4lip.bench import pictures
 from se4lip.bench.memory import Memory
 from se4lip.bench.record import as_list, circumstances, table, write_result
 from se4lip.face.contour import LIPS, lip_contour
+from se4lip.features.base import SpeechFeatures
 from se4lip.features.catalogue import OURS, load_features
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.phones import read_phones
@@ -125,22 +127,37 @@ def ambiguity(
     figures, maps, confused = {}, {}, {}
     for i, name in enumerate(config.features):
         kind = load_features(name)
-        rows = {}
-        for split, names in chosen.items():
-            clips = [data.clip(clip).speech.samples for clip in names]
-            heard = memory.rows(kind, clips)
-            rows[split] = [
-                _fitted(h, data.frame_count(n)) for h, n in zip(heard, names, strict=True)
-            ]
-        judged = _judge(rows, frames, config)
+        judged = memory.figures(
+            partial(_measure, data, memory, kind, chosen, frames, config),
+            *("ambiguity 1", asdict(kind.identity), data.name, chosen),
+            *(config.pairs, config.resamples, config.seed),
+        )
         figures[name] = judged["figures"] | {"identity": asdict(kind.identity)}
-        maps[name], confused[name] = judged["map"], judged["confusion"]
+        maps[name] = np.array(judged["map"]), judged["phones"]
+        confused[name] = np.array(judged["confusion"])
         report(f"{name}: " + ", ".join(f"{k} {v[0]:.3f}" for k, v in judged["figures"].items()))
         on_progress((i + 1) / len(config.features))
     return _write(results, data, chosen, config, figures, maps, confused)
 
 
 # --- what is judged -------------------------------------------------------------------------------
+
+
+def _measure(
+    data: Dataset,
+    memory: Memory,
+    kind: SpeechFeatures,
+    chosen: dict[str, list[str]],
+    frames: dict[str, Frames],
+    config: AmbiguityConfig,
+) -> dict[str, Any]:
+    rows = {}
+    for split, names in chosen.items():
+        heard = memory.rows(kind, [data.clip(clip).speech.samples for clip in names])
+        rows[split] = [
+            _fitted(found, data.frame_count(clip)) for found, clip in zip(heard, names, strict=True)
+        ]
+    return _judge(rows, frames, config)
 
 
 def _judge(
@@ -188,7 +205,13 @@ def _judge(
     }
     confusion, right, stays = _confusion(window, frames)
     figures |= {"viseme_right": [right] * 3, "mistakes_in_viseme": [stays] * 3}
-    return {"figures": figures, "map": _plane(standard, test), "confusion": confusion}
+    at, phones = _plane(standard, test)
+    return {
+        "figures": figures,
+        "map": at.tolist(),
+        "phones": phones,
+        "confusion": confusion.tolist(),
+    }
 
 
 def _pairs(test: Frames, spoken: Int[np.ndarray, " M"], config: AmbiguityConfig) -> tuple:
