@@ -115,10 +115,11 @@ def ambiguity(
         "validation": evenly(clips_of(data, "validation"), config.validation_clips),
         "test": evenly(_aligned(clips_of(data, "test"), phones), config.test_clips),
     }
-    if not all(chosen.values()):
+    if not chosen["train"] or not chosen["validation"] or len(chosen["test"]) < 2:
         raise InputError(
-            f"{data.path} has no clips to train, validate and test on, or {phones} no CLIP.txt of "
-            "the test clips: prepare ten recordings or more, and align them (examples/)"
+            f"{data.path} has {len(chosen['test'])} test clips with a file in {phones}, but sounds "
+            "of different clips are compared: prepare twenty recordings or more, and align two "
+            "test clips or more (examples/align_grid.py)"
         )
     frames = {
         split: _frames(data, names, phones if split == "test" else None)
