@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from se4lip.bench import pictures
 from se4lip.bench.memory import Memory
@@ -177,29 +177,31 @@ def _judge(
     spoken = np.flatnonzero(test.phone >= 0)
     pairs = _pairs(test, spoken, config)
 
-    def measure(chosen: Bool[np.ndarray, " N"], pairs: tuple[np.ndarray, ...]) -> dict[str, float]:
-        first, second, same_look, same_lips = pairs
-        decided = same_lips >= 0
+    first, second, same_look, same_lips = pairs
+    close = {
+        what: _cosine(space[first], space[second])
+        for what, space in (("row", standard), ("map", lips["window"]))
+    }
+
+    def measure(rows: Int[np.ndarray, " M"], pairs: Int[np.ndarray, " Q"]) -> dict[str, float]:
+        decided = pairs[same_lips[pairs] >= 0]
         found = {}
-        for what, space in (("row", standard), ("map", lips["window"])):
-            close = _cosine(space[first], space[second])
-            found[f"auc_look_{what}"] = area_under_roc(close, same_look)
-            found[f"auc_lips_{what}"] = area_under_roc(close[decided], same_lips[decided] == 1)
+        for what, near in close.items():
+            found[f"auc_look_{what}"] = area_under_roc(near[pairs], same_look[pairs])
+            found[f"auc_lips_{what}"] = area_under_roc(near[decided], same_lips[decided] == 1)
         for what, predicted in lips.items():
-            found[f"r2_{what}"] = explained_variance(predicted[chosen], test.lips[chosen])
+            found[f"r2_{what}"] = explained_variance(predicted[rows], test.lips[rows])
         return found
 
-    every = np.ones(len(test.clip), bool)
-    value = measure(every, pairs)
+    value = measure(np.arange(len(test.clip)), np.arange(len(first)))
     rng = np.random.default_rng(config.seed)
     clips = test.clip.max() + 1
     spread = []
     for _ in range(config.resamples):
         weight = np.bincount(rng.integers(0, clips, clips), minlength=clips)
         kept = np.repeat(np.arange(len(test.clip)), weight[test.clip])
-        times = weight[test.clip[pairs[0]]] * weight[test.clip[pairs[1]]]
-        repeated = np.repeat(np.arange(len(times)), times)
-        spread.append(measure(kept, tuple(part[repeated] for part in pairs)))
+        times = weight[test.clip[first]] * weight[test.clip[second]]
+        spread.append(measure(kept, np.repeat(np.arange(len(first)), times)))
     figures = {
         key: [value[key], *np.percentile([one[key] for one in spread], (2.5, 97.5)).tolist()]
         for key in value

@@ -10,19 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from torch import Tensor
 
 from se4lip.artifacts.avatar import Avatar
+from se4lip.artifacts.judge import judge_gate, load_judge
 from se4lip.bench.lips import Asked
-from se4lip.evaluate_avatar import Rendered, has_look, render_take
+from se4lip.evaluate_avatar import has_look, render_take
 from se4lip.face.tracker import Tracker
 from se4lip.io.credentials import Origin
 from se4lip.io.dataset import Dataset
 from se4lip.io.pictures import labelled
 from se4lip.io.video import write_video
 from se4lip.metrics import image, landmarks
+from se4lip.metrics.judge import Judge, judge_rows, read_judge
+from se4lip.metrics.judge_lips import face_motion
+from se4lip.rendered_takes import Rendered, sound_of
 from se4lip.train.avatar_material import takes_of
 from se4lip.train.listener import Listener
-from se4lip.types import Speech
+from se4lip.types import FaceTrack, InputError, Speech
 
 Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -42,9 +47,15 @@ def draw_clips(
     tracker: Tracker,
     most: int,
     videos: Path | None,
-) -> dict[str, dict[str, float | None]]:
-    """Figures of the first test takes that show the avatar's look."""
+) -> dict[str, Any]:
+    """Figures of the first test takes that show the avatar's look, and what the second sync judge
+    says of them together, or why it says nothing."""
     clips: dict[str, dict[str, float | None]] = {}
+    heard: dict[str, list[Tensor]] = {"drawn": [], "real": []}
+    try:
+        network, silent = load_judge(), ""
+    except InputError as error:
+        network, silent = None, str(error)
     for take in takes_of(data, "test"):
         if len(clips) == most:
             break
@@ -52,7 +63,24 @@ def draw_clips(
             one = render_take(avatar, data, take, listener, "speech", tracker, videos)
             figures = judge_drawn(one)
             clips[take.clip] = {k: None if math.isnan(v) else v for k, v in figures.items()}
-    return clips
+            for what, track in (("drawn", one.drawn_track), ("real", one.real_track)):
+                if network is not None:
+                    heard[what].append(_judge_rows(network, one, track))
+    found: dict[str, Any] = {"clips": clips, "judge": {}, "no_judge": silent}
+    try:
+        for what, rows in heard.items():
+            if network is not None:
+                reading = read_judge(network, judge_gate(), rows)
+                found["judge"][what] = [reading.offset_frames, reading.confidence]
+    except InputError as error:
+        found["judge"], found["no_judge"] = {}, str(error)
+    return found
+
+
+def _judge_rows(network: Judge, one: Rendered, track: FaceTrack) -> Tensor:
+    motion = torch.from_numpy(face_motion(track.landmarks_px, track.blendshapes))
+    samples = torch.from_numpy(sound_of(one).samples)
+    return judge_rows(network, samples, motion, torch.from_numpy(one.speaking))
 
 
 def judge_drawn(one: Rendered) -> dict[str, float]:

@@ -144,8 +144,10 @@ def compare_features(
                     report(_line(rows[-1]))
                 if seed == 0 and tracker is not None and config.drawn_takes:
                     draw = partial(runs[0].drawn, tracker, videos)
-                    clips = memory.figures(draw, *runs[0].key, "drawn", config.drawn_takes)
-                    rows.append(_row(label, name, seed, f"{OWN}, drawn", clips))
+                    found = memory.figures(draw, *runs[0].key, "drawn", config.drawn_takes)
+                    rows.append(
+                        _row(label, name, seed, f"{OWN}, drawn", found.pop("clips")) | found
+                    )
                     report(_line(rows[-1]))
                 done += 1
                 on_progress(done / total)

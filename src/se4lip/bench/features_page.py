@@ -32,10 +32,10 @@ features. Means over clips; ± is the spread over seeds. Gains are of {ours} ove
 features by that figure, paired by clip, with the interval of 95 % of 10,000 resamples of clips; for
 LMD the gain is what is saved. A gain whose interval holds 0 is none.
 
-No network judges here. "Drawn" clips went through renderer and tracker; all others are landmarks of
-the head's own mouth model (`src/se4lip/bench/lips.py`). The encoder of {ours} was trained on the
-training clips of grid_s1 (its card); other data sets are people it never saw, whose lips can be
-compared only in how they move.
+No network judges here but where a second judge is named. "Drawn" clips went through renderer and
+tracker; all others are landmarks of the head's own mouth model (`src/se4lip/bench/lips.py`). The
+encoder of {ours} was trained on the training clips of grid_s1 (its card); other data sets are
+people it never saw, whose lips can be compared only in how they move.
 
 {sections}
 
@@ -75,6 +75,7 @@ def write_page(
             sections.append(
                 table(["features", *(_NAMES[key] for key in figures), "closure F1"], lines) + "\n"
             )
+            sections.append(_judged(chosen))
             gains += [
                 {"head": head, "set": what, "figure": key, "over": rival, **asdict(one)}
                 for key, (rival, one) in gain.items()
@@ -132,6 +133,20 @@ def _cell(rows: list[dict[str, Any]], name: str, key: str) -> str:
         return "-"
     spread = f" ± {means.std(ddof=1):.3f}" if len(means) > 1 else ""
     return f"{means.mean():.3f}{spread}"
+
+
+def _judged(rows: list[dict[str, Any]]) -> str:
+    """What the second sync judge says of drawn clips, all together, beside the real video."""
+    lines = [
+        [row["features"], *row["judge"]["drawn"], *row["judge"]["real"]]
+        for row in rows
+        if row.get("judge")
+    ]
+    if lines:
+        head = ["second judge", "offset", "confidence", "real: offset", "real: confidence"]
+        return table(head, lines) + "\n"
+    silent = {row["no_judge"] for row in rows if row.get("no_judge")}
+    return "".join(f"No second judge: {reason}.\n" for reason in sorted(silent))
 
 
 def _closures(rows: list[dict[str, Any]], name: str) -> str:
