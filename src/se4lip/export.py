@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float32
@@ -29,6 +30,7 @@ from se4lip.export_check import (
 )
 from se4lip.export_encoder import encoder_graph, step_graph, warm_up_frames
 from se4lip.export_head import deformation_graph
+from se4lip.head.splat.head import SplatHead
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import writable_folder, write_bytes
 from se4lip.metrics.sync import OffsetCounts
@@ -99,6 +101,11 @@ def export_onnx(
     model, identity = load_encoder(encoder), encoder_identity(encoder)
     data = open_dataset(dataset) if dataset is not None else None
     person = load_avatar(avatar) if avatar is not None else None
+    if person is not None and not isinstance(person.head, SplatHead):
+        raise InputError(
+            f"{avatar} is a radiance field, whose drawing is no ONNX graph: export an avatar of "
+            "3D Gaussians (train avatar --renderer splat), or the encoder alone"
+        )
     writable_folder(out)
     report = ExportReport(identity.name, identity.sha256, OPSET)
     contents: dict[str, bytes] = {}
@@ -117,7 +124,9 @@ def export_onnx(
             contents[name] = content
     if person is not None:
         name = "head-deformation.onnx"
-        contents[name] = deformation_graph(person.head).model(head_metadata(person))
+        contents[name] = deformation_graph(cast(SplatHead, person.head)).model(
+            head_metadata(person)
+        )
         found_and_expected = deform_both(session(contents[name]), person)
         report.files.append(_judged(out / name, contents[name], *found_and_expected))
     if data is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from se4lip.artifacts.avatar import Avatar
 from se4lip.audio.timebase import frame_count
+from se4lip.head.splat.head import SplatHead
 from se4lip.types import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 
 Sound = Float32[np.ndarray, " S"]
@@ -84,7 +85,7 @@ def deform_both(deformation: Any, avatar: Avatar) -> tuple[list[np.ndarray], lis
 
     Each number [B, T, N, ...] is flattened to [frames, ...].
     """
-    random, head, first = np.random.default_rng(0), avatar.head, 7
+    random, head, first = np.random.default_rng(0), cast(SplatHead, avatar.head), 7
     features = random.standard_normal((2, 24, head.feature_width)).astype(np.float32)
     features /= np.linalg.norm(features, axis=-1, keepdims=True)
     rows = random.integers(0, len(avatar.replay), (2, 5))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from se4lip.face.person import Framing, Look, Person
 from se4lip.face.pose import Skull
 from se4lip.face.torso import TorsoTemplate
 from se4lip.head.base import Motion
+from se4lip.head.nerf.head import NerfHead, NerfHeadConfig
 from se4lip.head.splat.gaussians import RawGaussians
 from se4lip.head.splat.head import SplatHead, SplatHeadConfig
 from se4lip.io.config import from_plain, to_plain
@@ -24,6 +25,10 @@ from se4lip.io.weights import fitting, load_weights, save_weights
 from se4lip.types import Camera, InputError
 
 AVATAR_KIND = "avatar"
+Renderer = Literal["splat", "nerf"]
+_IN_BYTES = {"plate", "backdrop.plate"}
+# half a millimetre matters at a metre: positions keep their digits
+_IN_FULL = {"raw.means", "backdrop.rest"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Avatar:
     ``sha256`` is of the numbers in the file it was loaded from, and empty before it is saved.
     """
 
-    head: SplatHead
+    head: SplatHead | NerfHead
     person: Person
     replay: Motion
     encoder: EncoderIdentity
@@ -47,6 +52,10 @@ class Avatar:
             "avatar": (str(self.details.get("name", "unnamed")), self.sha256),
             "encoder": (self.encoder.name, self.encoder.sha256),
         }
+
+    @property
+    def renderer(self) -> Renderer:
+        return "nerf" if isinstance(self.head, NerfHead) else "splat"
 
     def check_encoder(self, given: EncoderIdentity) -> None:
         """Raises: InputError when ``given`` is another encoder than the head was trained with."""
@@ -82,10 +91,9 @@ def save_avatar(path: Path, avatar: Avatar) -> None:
     bytes."""
     tensors: dict[str, Tensor] = {}
     for name, value in avatar.head.state_dict().items():
-        if name == "plate":
+        if name in _IN_BYTES:
             value = (value.clamp(0, 1) * 255).round().to(torch.uint8)
-        # half a millimetre matters at a metre: positions keep their digits
-        elif value.is_floating_point() and name != "raw.means":
+        elif value.is_floating_point() and name not in _IN_FULL:
             value = value.clamp(-65000, 65000).half()
         tensors[f"head.{name}"] = value
     for field in fields(Motion):
@@ -109,6 +117,7 @@ def save_avatar(path: Path, avatar: Avatar) -> None:
         for name, array in arrays.items()
     }
     config = {
+        "renderer": avatar.renderer,
         "head": to_plain(avatar.head.config),
         "camera": asdict(person.skull.camera),
         "framing": asdict(person.framing),
@@ -128,21 +137,31 @@ def load_avatar(given: Path | str) -> Avatar:
     path = avatar_file(given)
     tensors, header = load_weights(path, kind=AVATAR_KIND)
     with fitting(path, tensors):
-        head = _head(tensors, header.config["head"])
+        head = _head(tensors, header.config["head"], header.config.get("renderer", "splat"))
         replay = Motion(*(tensors[f"replay.{field.name}"].numpy() for field in fields(Motion)))
         person = _person(tensors, header.config)
         encoder = EncoderIdentity(**header.config["encoder"])
     return Avatar(head, person, replay, encoder, header.metadata, header.sha256)
 
 
-def _head(tensors: dict[str, Tensor], config: dict[str, Any]) -> SplatHead:
+def _head(
+    tensors: dict[str, Tensor], config: dict[str, Any], renderer: str
+) -> SplatHead | NerfHead:
     state = {
         name.removeprefix("head."): value.float() / (255 if value.dtype == torch.uint8 else 1)
         for name, value in tensors.items()
         if name.startswith("head.")
     }
-    raw = {name.removeprefix("raw."): value for name, value in state.items() if name[:4] == "raw."}
-    head = SplatHead(from_plain(SplatHeadConfig, config), RawGaussians.from_tensors(raw))
+    head: SplatHead | NerfHead
+    if renderer == "nerf":
+        head = NerfHead(from_plain(NerfHeadConfig, config))
+    elif renderer == "splat":
+        raw = {n.removeprefix("raw."): value for n, value in state.items() if n[:4] == "raw."}
+        head = SplatHead(from_plain(SplatHeadConfig, config), RawGaussians.from_tensors(raw))
+    else:
+        raise InputError(
+            f"the avatar is drawn by a renderer {renderer!r}, which is unknown here: update se4lip"
+        )
     head.load_state_dict(state)
     return head.eval().requires_grad_(False)
 

@@ -3,12 +3,13 @@
 import itertools
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from se4lip.artifacts.avatar import Renderer
 from se4lip.commands.shared import print_json, progress, run
 from se4lip.evaluate import EvaluateConfig
 from se4lip.evaluate_avatar import (
@@ -33,7 +34,7 @@ def train_avatar(arguments: list[str]) -> int | None:
     def command(
         dataset: Annotated[Path, tyro.conf.Positional],
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-        renderer: Literal["splat"] = "splat",
+        renderer: Renderer = "splat",
         encoder: Path | None = None,
         features: str | None = None,
         feature_weights: Path | None = None,
@@ -51,7 +52,8 @@ def train_avatar(arguments: list[str]) -> int | None:
         Args:
             dataset: Folder that `se4lip prepare` wrote, of one person filmed by one camera.
             out: Folder of the run: checkpoints, TensorBoard curves, and avatar.safetensors.
-            renderer: What draws the head: 3D Gaussians.
+            renderer: What draws the head: 3D Gaussians, or a radiance field. With --seen, whatever
+                drew that avatar.
             encoder: Weights whose features drive the head, the shipped ones by default.
             features: Others to be used instead of an encoder's: logmel, whisper-base, ... by name
                 (docs/features.md), or a folder of NAME.npy, [T, D] for each clip.
@@ -76,6 +78,7 @@ def train_avatar(arguments: list[str]) -> int | None:
             train(
                 *(dataset, out, recipe, encoder, features, split, videos, device, name, say),
                 feature_weights=feature_weights,
+                renderer=renderer,
             )
         )
 

@@ -186,9 +186,7 @@ def _learn_looks(
     head = start_head(material, width, recipe.canonical, recipe.curves).hearing_with(window)
     head.speech.requires_grad_(False)
     task = PictureTask(head.to(where), material.shown, validation, recipe.picture_loss)
-    return train(
-        task, recipe.pictures, out, identity, report=report, relative_rate=relative_rate
-    )
+    return train(task, recipe.pictures, out, identity, report=report, relative_rate=relative_rate)
 
 
 def relisten(

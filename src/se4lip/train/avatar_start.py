@@ -58,7 +58,7 @@ def start_head(
         for branch in (head.interior, head.face):
             branch.origin.copy_(torch.from_numpy(open_code))
         pixels = _coloured(head, material, open_code)
-        head.plate.copy_(torch.from_numpy(_plate(shown.pictures, pixels)))
+        head.plate.copy_(torch.from_numpy(plate_of(shown.pictures, pixels)))
     return head
 
 
@@ -88,7 +88,7 @@ def _coloured(
     return pixels.numpy()
 
 
-def _plate(
+def plate_of(
     pictures: np.ndarray, covered_px: Float[np.ndarray, "N 2"]
 ) -> Float32[np.ndarray, "H W 3"]:
     """The median picture, with what Gaussians cover filled in from around."""

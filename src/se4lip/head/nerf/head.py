@@ -1,0 +1,245 @@
+"""A talking head that is a radiance field, over a torso that is a picture, before a still plate.
+
+The same cameras, codes, motion and background as the head of 3D Gaussians (`head.splat`); only
+what is between them differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from se4lip.head.base import Motion
+from se4lip.head.camera import resized
+from se4lip.head.nerf.backdrop import Backdrop, BackdropConfig
+from se4lip.head.nerf.drawing import Baked, bake, draw_field
+from se4lip.head.nerf.field import Field, FieldConfig
+from se4lip.head.nerf.sampling import head_rays, sample
+from se4lip.head.nerf.shell import Shell, ShellConfig
+from se4lip.head.nerf.volume import composite, weights
+from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
+from se4lip.types import Camera
+
+_CELL_TEXELS = 4
+_EMPTY = 2e-2  # share of a pixel below which a cell need not be asked
+_FORGET = 0.9
+_RAYS_AT_ONCE = 1 << 15
+
+
+@dataclass(frozen=True)
+class NerfHeadConfig:
+    """``steps`` is how many samples a ray has in the shell at most."""
+
+    camera: Camera
+    shell: ShellConfig
+    field: FieldConfig
+    backdrop: BackdropConfig
+    feature_width: int
+    speech_hidden: int = 64
+    steps: int = 12
+
+    @property
+    def cells(self) -> tuple[int, int, int]:
+        field = self.field
+        return field.layers, field.rows // _CELL_TEXELS, field.columns // _CELL_TEXELS
+
+
+class Driven(NamedTuple):
+    """What moves P frames: codes and poses, in the order in which every head draws them."""
+
+    mouth: Float[Tensor, "P K"]
+    eyes: Float[Tensor, "P E"]
+    look: Float[Tensor, "P L"]
+    camera_from_head: Float[Tensor, "P 3 4"]
+    camera_from_torso: Float[Tensor, "P 3 4"]
+
+
+class NerfHead(nn.Module):
+    """Features and motion to pictures. Colours are sRGB in [0, 1], as in the video."""
+
+    cell_weight: Tensor
+    occupied: Bool[Tensor, "layers rows columns"]
+
+    def __init__(self, config: NerfHeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.shell, self.field = Shell(config.shell), Field(config.field)
+        self.backdrop = Backdrop(config.camera, config.backdrop)
+        # the largest share of a pixel that each cell of the shell has had lately
+        self.register_buffer("cell_weight", torch.ones(config.cells))
+        self.register_buffer("occupied", torch.ones(config.cells, dtype=torch.bool))
+        self._baked: Baked | None = None
+        self.speech = SpeechWindow(
+            SpeechWindowConfig(config.feature_width, config.shell.mouth_width, config.speech_hidden)
+        )
+
+    @property
+    def camera(self) -> Camera:
+        return self.config.camera
+
+    @property
+    def feature_width(self) -> int:
+        return self.config.feature_width
+
+    def hearing_with(self, speech: SpeechWindow) -> NerfHead:
+        """The same head, driven by other features through ``speech``."""
+        config = replace(
+            self.config,
+            feature_width=speech.config.feature_width,
+            speech_hidden=speech.config.hidden,
+        )
+        twin = NerfHead(config)
+        state = {n: v for n, v in self.state_dict().items() if not n.startswith("speech.")}
+        state |= {f"speech.{name}": value for name, value in speech.state_dict().items()}
+        twin.load_state_dict(state)
+        return twin
+
+    @torch.inference_mode()
+    def pictures(
+        self, codes: Float[Tensor, "T K"], motion: Motion, size_px: int | None = None
+    ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        """One picture per row of mouth codes (`speech` makes them of features)."""
+        device = self.cell_weight.device
+        driven = (
+            codes,
+            motion.eyes,
+            motion.look,
+            motion.camera_from_head,
+            motion.camera_from_torso,
+        )
+        rows = zip(*(torch.as_tensor(track).to(device) for track in driven), strict=True)
+        for mouth, eyes, look, with_head, with_torso in rows:
+            picture = self.draw(mouth, eyes, look, with_head, with_torso, size_px)
+            yield (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).cpu().numpy()
+
+    @torch.no_grad()
+    def draw(
+        self,
+        mouth: Float[Tensor, " K"],
+        eyes: Float[Tensor, " E"],
+        look: Float[Tensor, " L"],
+        camera_from_head: Float[Tensor, "3 4"],
+        camera_from_torso: Float[Tensor, "3 4"],
+        width_px: int | None = None,
+    ) -> Float[Tensor, "H W 3"]:
+        """One frame. ``width_px`` None is the size trained at."""
+        camera = self.camera
+        if width_px is not None and width_px != camera.width_px:
+            height = round(camera.height_px * width_px / camera.width_px)
+            camera = resized(camera, width_px, height)
+        parts = (mouth, eyes, look, camera_from_head, camera_from_torso)
+        driven = Driven(*(part[None] for part in parts))
+        if self.cell_weight.device.type == "cpu" and mouth.dtype == torch.float32:
+            return self._draw_compiled(camera, driven)
+        drawn = [
+            self.colours(block[None], driven, camera)[0][0]
+            for block in pixel_centres(camera, mouth.device).flatten(0, 1).split(_RAYS_AT_ONCE)
+        ]
+        return torch.cat(drawn).view(camera.height_px, camera.width_px, 3)
+
+    def _draw_compiled(self, camera: Camera, driven: Driven) -> Float[Tensor, "H W 3"]:
+        if self._baked is None or not self._baked.is_of(self.field):
+            self._baked = bake(self.field)
+        pixels = pixel_centres(camera).flatten(0, 1)[None]
+        behind = self._behind(pixels, driven, camera)[0]
+        codes = self.field.codes(*driven[:3])[0]
+        bent = self.shell.bend(*driven[:3])[0]
+        drawn = draw_field(self, self._baked, codes, bent, driven.camera_from_head[0], camera)
+        return drawn[..., :3] + drawn[..., 3:] * behind.view(*drawn.shape[:2], 3)
+
+    def _behind(
+        self, pixels: Float[Tensor, "P n 2"], driven: Driven, camera: Camera
+    ) -> Float[Tensor, "P n 3"]:
+        trained = pixels * (self.camera.width_px / camera.width_px)
+        poses = driven.camera_from_head, driven.camera_from_torso
+        found: Tensor = self.backdrop(trained, driven.look, *poses)
+        return found
+
+    def colours(
+        self,
+        pixels: Float[Tensor, "P n 2"],
+        driven: Driven,
+        camera: Camera | None = None,
+        shift: Float[Tensor, "P n"] | None = None,
+    ) -> tuple[Float[Tensor, "P n 3"], Float[Tensor, "P n"]]:
+        """Colours at positions in the pictures of P frames, and how much of each is the head;
+        differentiable.
+
+        ``pixels`` are those of ``camera``, the one trained with by default. ``shift`` moves each
+        ray's samples within their steps (`sampling.sample`).
+        """
+        config, camera = self.config, camera or self.camera
+        behind = self._behind(pixels, driven, camera)
+        frames, per_frame, _ = pixels.shape
+        frame = torch.arange(frames, device=pixels.device).repeat_interleave(per_frame)
+        bent = self.shell.bend(*driven[:3])
+        with torch.no_grad():
+            origins, directions = head_rays(
+                pixels.flatten(0, 1), camera, driven.camera_from_head[frame]
+            )
+            samples = sample(
+                self.shell,
+                bent,
+                self.shell.surface(bent),
+                self.occupied,
+                frame,
+                origins,
+                directions,
+                config.steps,
+                0.5 if shift is None else shift.flatten(),
+            )
+        of_sample = frame[samples.ray]
+        places = self.shell.canonical(samples.points, of_sample, bent)
+        codes = self.field.codes(*driven[:3])
+        density, colour = self.field(self.shell, places, of_sample, codes)
+        shape = len(frame), config.steps
+        slot = samples.ray * config.steps + samples.step
+        density = density.new_zeros(shape).flatten().index_copy(0, slot, density)
+        colour = colour.new_zeros(*shape, 3).flatten(0, 1).index_copy(0, slot, colour)
+        drawn, through = composite(
+            density.view(shape),
+            samples.length_cm[:, None].expand(shape),
+            colour.view(*shape, 3),
+            behind.flatten(0, 1),
+        )
+        return drawn.view(frames, per_frame, 3), 1 - through.view(frames, per_frame)
+
+    @torch.no_grad()
+    def survey(
+        self, mouth: Float[Tensor, " K"], eyes: Float[Tensor, " E"], look: Float[Tensor, " L"]
+    ) -> None:
+        """Looks through all cells from the front once, for one expression, at random places in
+        them; what is empty or hidden in every survey of late will be left out of pictures."""
+        layers, rows, columns = self.config.cells
+        device = self.cell_weight.device
+        grid = torch.meshgrid(
+            *(torch.arange(n, device=device) for n in (layers, rows, columns)), indexing="ij"
+        )
+        z, y, x = (axis.flatten() for axis in grid)
+        cell = torch.stack((x, y, z), -1) + torch.rand(len(x), 3, device=device)
+        places = 2 * cell / cell.new_tensor([columns, rows, layers]) - 1
+        codes = self.field.codes(mouth[None], eyes[None], look[None])
+        density, _ = self.field(self.shell, places, torch.zeros_like(x), codes)
+        density = density.view(layers, -1).T
+        step_cm = self.config.shell.thickness_cm / layers
+        share, _ = weights(density, torch.full_like(density, step_cm))
+        self.cell_weight.mul_(_FORGET)
+        torch.maximum(self.cell_weight, share.T.view(layers, rows, columns), out=self.cell_weight)
+        around = functional.max_pool2d(self.cell_weight, 3, 1, 1)  # rays lean, heads turn
+        self.occupied.copy_(around > _EMPTY)
+
+
+def pixel_centres(camera: Camera, device: torch.device | str = "cpu") -> Float[Tensor, "H W 2"]:
+    y, x = torch.meshgrid(
+        torch.arange(camera.height_px, device=device) + 0.5,
+        torch.arange(camera.width_px, device=device) + 0.5,
+        indexing="ij",
+    )
+    return torch.stack((x, y), dim=-1)
