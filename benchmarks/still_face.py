@@ -68,7 +68,7 @@ def main() -> None:
             width = landmarks.face_width_px(faces[0].landmarks_px[None])[0]
             for speed in SPEEDS_PX256:
                 pictures = still_face(picture, flags.frames, speed * width / 256, rng)
-                write_video(made, pictures, None, comment="a still face, moved about")
+                write_video(made, pictures, None)
                 found[speed].append(landmarks.lip_moves_px256(watch(made, tracker).points()))
     report = {}
     for speed, clips in found.items():
