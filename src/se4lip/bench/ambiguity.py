@@ -402,6 +402,7 @@ def _write(
             list(figures),
             {label: [figures[name][key] for name in figures] for key, label in shown.items()},
             f"{data.name}, held-out clips",
+            {label: 0.5 for label in shown.values() if label.startswith("AUC")},
         ),
         "map": pictures.maps({name: at for name, (at, _) in maps.items()}, names, looks),
         "confusion": pictures.confusions(

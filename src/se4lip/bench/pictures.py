@@ -17,9 +17,11 @@ def bars(
     names: Sequence[str],
     groups: Mapping[str, Sequence[tuple[float, float, float]]],
     title: str,
+    floor: Mapping[str, float] | None = None,
 ) -> Picture:
-    """One group of axes for each figure, one bar for each name: value, and how far down and up its
-    interval reaches. The first name is ours and has its own colour."""
+    """One group of axes for each figure, one bar for each name: value, low and high end of its
+    interval. The first name is ours and has its own colour. Axes begin at 0, or at the figure's
+    ``floor``: what chance reaches."""
 
     def draw(figure: Any) -> None:
         every = np.atleast_1d(figure.subplots(1, len(groups), squeeze=False)[0])
@@ -31,9 +33,7 @@ def bars(
             colours = ["tab:blue"] + ["0.65"] * (len(names) - 1)
             error = np.nan_to_num(np.clip([low, high], 0, None))
             axes.bar(names, height, color=colours, yerr=error, capsize=3)
-            known = height[np.isfinite(height)]
-            if len(known) and known.min() > 0.4:
-                axes.set_ylim(bottom=np.floor(10 * (known.min() - 0.1)) / 10)
+            axes.set_ylim(bottom=(floor or {}).get(label, 0.0))
             axes.set_title(label, fontsize=10)
             axes.tick_params(axis="x", rotation=60)
 
