@@ -26,6 +26,7 @@ ESPEAK = {"en": "en-gb", "fr": "fr-fr", "pt": "pt-br"}  # others are called as t
 LONGEST_S = 0.12  # from the moment of a phone to either of its ends
 FRAME_S = 0.02
 LATE_S = 0.045  # by how much the recogniser marks phones later than they are (`--check`)
+LEAST_SCORE = -7.0  # log probability a phone; below it something else is said
 UNLIKE = -3.0  # log probability of a phone that only stands for another
 # Each line: phones that may stand for one another, all known to the recogniser.
 ALIKE = """
@@ -115,8 +116,9 @@ def stand_ins(phone: str, tokens: dict[str, int]) -> tuple[list[int], list[int]]
 
 def best_path(
     log_probs: np.ndarray, phones: list[tuple[list[int], list[int]]], blanks: list[int]
-) -> np.ndarray:
-    """The frame in the middle of each phone on the best path: blank, phone, blank, phone, ..."""
+) -> tuple[float, np.ndarray]:
+    """The log probability of the best path, blank, phone, blank, phone, ..., and on it the frame in
+    the middle of each phone."""
     blank = np.logaddexp.reduce(log_probs[:, blanks], axis=1)
     heard = [
         np.logaddexp.reduce(
@@ -149,7 +151,7 @@ def best_path(
         there = np.flatnonzero(path == 2 * index + 1)
         weights = np.exp(emit[there, 2 * index + 1])
         middles.append((there * weights).sum() / max(weights.sum(), 1e-30))
-    return np.array(middles)
+    return float(score.max()), np.array(middles)
 
 
 def spans(middles_s: np.ndarray, duration_s: float) -> list[tuple[float, float]]:
@@ -168,6 +170,7 @@ class Recogniser:
         self.blanks = [self.tokens["<blank>"], self.tokens["<wb>"]]
 
     def align(self, path: Path, language: str, text: str) -> list[tuple[float, float, str]]:
+        """Times of the phones of ``text``; of forms divided by | the one that fits best."""
         samples = at_16_khz(path)
         given = {
             "waveform": samples[None],
@@ -175,11 +178,17 @@ class Recogniser:
         }
         found, lengths = self.model.session.run(["log_probs", "out_lengths"], given)
         log_probs = found[0][: int(np.ravel(lengths)[0])].astype(np.float64)
-        names = text_phones(text, language)
-        if 2 * len(names) > len(log_probs):
-            raise ValueError(f"{len(names)} phones do not fit {len(samples) / 16000:.1f} s")
-        phones = [stand_ins(name, self.tokens) for name in names]
-        middles = best_path(log_probs, phones, self.blanks)
+        best = (-np.inf, np.zeros(0), [""])
+        for form in text.split("|"):
+            names = text_phones(form, language)
+            if 2 * len(names) > len(log_probs):
+                continue
+            phones = [stand_ins(name, self.tokens) for name in names]
+            score, middles = best_path(log_probs, phones, self.blanks)
+            best = max(best, (score, middles, names), key=lambda one: one[0])
+        score, middles, names = best
+        if score < LEAST_SCORE * len(names):
+            raise ValueError(f"{text!r} does not fit {len(samples) / 16000:.1f} s of sound")
         times = spans((middles + 0.5) * FRAME_S - LATE_S, len(samples) / 16_000)
         return [(start, end, name) for (start, end), name in zip(times, names, strict=True)]
 

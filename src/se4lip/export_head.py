@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from se4lip.head.speech_window import WINDOW, SpeechWindow
+from se4lip.head.speech_window import GATE_STRETCH, WINDOW, SpeechWindow
 from se4lip.head.splat.deform import CHANGES, COLOUR, LOG_SCALE, MEAN, OPACITY, Branch
 from se4lip.head.splat.head import SplatHead
 from se4lip.onnx_graph import Graph, array, int64
@@ -61,13 +61,18 @@ def _codes(g: Graph, speech: SpeechWindow, features: str) -> str:
     x = g("Transpose", g.gelu(g.linear(x, speech.project)), perm=[0, 2, 1])
     x = g.conv(_held(g, x), speech.window)
     x = g("Transpose", g.gelu(x), perm=[0, 2, 1])
+    heed = g.conv(_held(g, g("Transpose", x, perm=[0, 2, 1])), speech.heed)  # [B, 1, T]
     codes = g.linear(g("Add", g.gelu(g.linear(x, speech.mix)), x), speech.code)
     codes = g("Transpose", codes, perm=[0, 2, 1])  # [B, K, T]
     weights = g.conv(codes, speech.attention, pads=[1, 1])
     weights = g("Add", _windows(g, weights, features), array(speech.nearness))
     weights = g("Softmax", weights, axis=-1)
     mean = g("ReduceSum", g("Mul", _windows(g, codes, features), weights), int64(-1), keepdims=0)
-    return g("Transpose", mean, perm=[0, 2, 1])
+    spoken, rest = g("Transpose", mean, perm=[0, 2, 1]), array(speech.rest)
+    share = g("Mul", g("Sub", g("Sigmoid", heed), np.float32(0.5)), np.float32(GATE_STRETCH))
+    share = g("Clip", g("Add", share, np.float32(0.5)), np.float32(0), np.float32(1))
+    share = g("Transpose", share, perm=[0, 2, 1])
+    return g("Add", g("Mul", share, g("Sub", spoken, rest)), rest)
 
 
 def _held(g: Graph, x: str) -> str:

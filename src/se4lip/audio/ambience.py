@@ -102,7 +102,8 @@ def _breath(n: int, random: Random) -> Sound:
 def _taps(n: int, random: Random) -> Sound:
     """Keys, knocks, cups: short blows on something that rings."""
     sound = 0.01 * _coloured(n, random)
-    return sound + _blows(n, random, random.uniform(1, 9), (0.005, 0.12), (150, 6000))
+    a_second = np.exp(random.uniform(0, np.log(60)))
+    return sound + _blows(n, random, a_second, (0.003, 0.12), (150, 6000))
 
 
 def _music(n: int, random: Random) -> Sound:
@@ -284,4 +285,7 @@ def _add_note(
     fall = np.minimum(1, (seconds[-1] - seconds) / 0.03)
     shape = attack * fall * (1 if sustained else np.exp(-3 * seconds / length_s))
     partials = 1 / np.arange(1, 13) ** timbre
-    sound[start:stop] += size * shape * _tone(np.full(len(seconds), hertz), partials, random)
+    tremble = (
+        random.uniform(0, 0.015) * sustained * np.sin(2 * np.pi * random.uniform(4, 7) * seconds)
+    )
+    sound[start:stop] += size * shape * _tone(hertz * (1 + tremble), partials, random)

@@ -43,6 +43,7 @@ def train_avatar(arguments: list[str]) -> int | None:
         seen: Path | None = None,
         device: str = "auto",
         name: str | None = None,
+        also_heard: Path | None = None,
         recipe: Annotated[AvatarRecipe, tyro.conf.arg(name="")] = AvatarRecipe(),  # noqa: B008
     ) -> None:
         """Make a talking head of the person in a prepared data set.
@@ -64,6 +65,8 @@ def train_avatar(arguments: list[str]) -> int | None:
             seen: An avatar of this person whose looks to keep: only hearing is learned anew.
             device: auto, cpu or cuda.
             name: The avatar's name.
+            also_heard: A data set of the same lips in other voices (examples/other_voices.py), so
+                that other voices move the lips as well.
         """
         say = Console(stderr=True, highlight=False).print
         if seen is not None:
@@ -71,6 +74,7 @@ def train_avatar(arguments: list[str]) -> int | None:
                 hear(
                     *(dataset, out, recipe, seen, encoder, features, split, name, say),
                     feature_weights=feature_weights,
+                    also_heard=also_heard,
                 )
             )
             return
@@ -79,6 +83,7 @@ def train_avatar(arguments: list[str]) -> int | None:
                 *(dataset, out, recipe, encoder, features, split, videos, device, name, say),
                 feature_weights=feature_weights,
                 renderer=renderer,
+                also_heard=also_heard,
             )
         )
 

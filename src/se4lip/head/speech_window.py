@@ -3,7 +3,7 @@
 As in AD-NeRF and the heads after it (TalkingGaussian among them), frame ``i`` is driven by feature
 rows ``[i - 4, i + 4)``, and the codes of eight neighbouring frames are averaged with weights found
 from the codes themselves, which steadies the lips. Sources: Guo et al. 2021, section 3.2; Li et al.
-2024 (TalkingGaussian).
+2024 (TalkingGaussian). The gate behind it is ours: it lets the mouth rest while nobody speaks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from se4lip.types import InputError
 
 WINDOW = 8  # rows [i - 4, i + 4), for the features as for the codes
 _PAST, _FUTURE = 4, 3
+GATE_STRETCH = 1.2  # of the gate's sigmoid, so that it can shut and open wholly
+_WIDE_OPEN = 10.0  # log odds
 CONTEXT_FRAMES = 2 * _PAST + 1  # rows on either side that a row's code can depend on
 
 
@@ -36,6 +38,7 @@ class SpeechWindow(nn.Module):
 
     feature_mean: Tensor
     feature_scale: Tensor
+    rest: Tensor  # [K] the mouth while nobody speaks
 
     def __init__(self, config: SpeechWindowConfig) -> None:
         super().__init__()
@@ -51,6 +54,9 @@ class SpeechWindow(nn.Module):
         # must be able to, and content alone could not tell which of eight neighbours is meant.
         offset = torch.arange(WINDOW) - float(_PAST)
         self.nearness = nn.Parameter(-0.5 * offset.square())
+        self.register_buffer("rest", torch.zeros(config.code_width))
+        self.heed = nn.Conv1d(config.hidden, 1, WINDOW)
+        self.register_load_state_dict_pre_hook(_without_gate)
 
     def normalise_by(self, features: Float[Tensor, "T D"]) -> None:
         """Takes mean and spread of each column from the training features.
@@ -66,6 +72,12 @@ class SpeechWindow(nn.Module):
 
     def forward(self, features: Float[Tensor, "*B T D"]) -> Float[Tensor, "*B T K"]:
         """Raises: InputError when the features have another width than those trained on."""
+        return self.codes_and_heed(features)[0]
+
+    def codes_and_heed(
+        self, features: Float[Tensor, "*B T D"]
+    ) -> tuple[Float[Tensor, "*B T K"], Float[Tensor, "*B T"]]:
+        """Codes, and the log odds that somebody speaks."""
         self._check(features)
         config = self.config
         x = (features - self.feature_mean) * self.feature_scale
@@ -74,12 +86,15 @@ class SpeechWindow(nn.Module):
         x = functional.dropout(functional.gelu(self.project(x)), config.dropout, self.training)
         x = functional.gelu(self.window(_padded(x.mT)))
         x = functional.dropout(x.mT, config.dropout, self.training)
+        heed = self.heed(_padded(x.mT))[..., 0, :]  # sees as far as attention: it adds no delay
         codes = self.code(functional.gelu(self.mix(x)) + x).mT
         # [*B, K, T, 8] neighbours and one weight for each
         neighbours = _padded(codes).unfold(-1, WINDOW, 1)
         wanted = _padded(self.attention(codes)).unfold(-1, WINDOW, 1)
         weights = (wanted + self.nearness).softmax(-1)
-        return (neighbours * weights).sum(-1).mT
+        spoken = (neighbours * weights).sum(-1).mT
+        share = (GATE_STRETCH * (heed.sigmoid() - 0.5) + 0.5).clamp(0, 1)[..., None]
+        return self.rest + share * (spoken - self.rest), heed
 
     def _check(self, features: Tensor) -> None:
         if features.shape[-1] != self.config.feature_width:
@@ -87,6 +102,14 @@ class SpeechWindow(nn.Module):
                 f"features are {features.shape[-1]} wide, but this head was trained on features "
                 f"{self.config.feature_width} wide: use the encoder it was trained with"
             )
+
+
+def _without_gate(module: SpeechWindow, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Heads made before there was a gate get one that is always open."""
+    if f"{prefix}heed.weight" not in state:
+        state[f"{prefix}heed.weight"] = torch.zeros_like(module.heed.weight)
+        state[f"{prefix}heed.bias"] = torch.full((1,), _WIDE_OPEN)
+        state[f"{prefix}rest"] = torch.zeros_like(module.rest)
 
 
 def _padded(x: Float[Tensor, "*B C T"]) -> Float[Tensor, "*B C T_padded"]:

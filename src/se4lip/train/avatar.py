@@ -14,21 +14,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool
 
 from se4lip.artifacts.avatar import Avatar, Renderer, load_avatar, save_avatar
 from se4lip.audio.augment import SpeechAugmentConfig
-from se4lip.audio.voice_activity import speech_frames
 from se4lip.face.person import Person
 from se4lip.head.nerf.head import NerfHead
-from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
+from se4lip.head.speech_window import SpeechWindow
 from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.head.splat.head import SplatHead
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import writable_folder
+from se4lip.train.avatar_hearing import Voiced, learn_to_hear, spoken_in
 from se4lip.train.avatar_material import (
     Material,
     MaterialConfig,
@@ -38,16 +36,15 @@ from se4lip.train.avatar_material import (
     framed_pictures,
     gather,
     shown_of,
-    sliced,
     takes_of,
 )
 from se4lip.train.avatar_nerf import NerfRecipe, RayTask, relative_ray_rate
 from se4lip.train.avatar_nerf_start import start_nerf
+from se4lip.train.avatar_noise import NoiseConfig
 from se4lip.train.avatar_picture import PictureLoss, PictureTask, relative_rate
-from se4lip.train.avatar_speech import Heard, MouthTask, resting_code, silent_take
 from se4lip.train.avatar_start import start_head
 from se4lip.train.devices import chosen_device, machine
-from se4lip.train.listener import OTHER_VOICES, Listener, listener_of, voice_seed
+from se4lip.train.listener import OTHER_VOICES, Listener, listener_of
 from se4lip.train.loop import LoopConfig, train
 from se4lip.train.split import Split
 
@@ -68,6 +65,7 @@ class AvatarRecipe:
         2  # other voices in which each take is also heard, so that any voice moves the lips
     )
     voice: SpeechAugmentConfig = OTHER_VOICES
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
     picture_loss: PictureLoss = field(default_factory=PictureLoss)
     speech: LoopConfig = field(
         default_factory=lambda: LoopConfig(
@@ -109,13 +107,15 @@ def train_avatar(
     report: Callable[[str], None] = print,
     feature_weights: Path | None = None,
     renderer: Renderer = "splat",
+    also_heard: Path | None = None,
 ) -> Path:
     """Make an avatar of the person in a prepared data set and write ``out/avatar.safetensors``.
 
     A run that was interrupted goes on from its checkpoints if nothing else changed. ``features``
     are others to hear instead of ``encoder``'s, by name (`features.catalogue`) or as a folder of
     files, and ``feature_weights`` is where theirs are. ``videos`` is where the recordings
-    are now, if they have moved.
+    are now, if they have moved. ``also_heard`` is a data set of the same lips in other voices, all
+    of it from clips that train.
 
     Raises:
         InputError: data that cannot be read, too short, or a run of another configuration.
@@ -128,8 +128,10 @@ def train_avatar(
     material = gather(data, split, recipe.material, videos, report)
     held_out = _held_out(data, material.person) if split == "train" else []
 
-    window = _learn_to_hear(
-        data, material.person, material.spoken, held_out, listener, recipe, out, report
+    voices = [Voiced(data, material.spoken), *_others(also_heard, material.person)]
+    examined = Voiced(data, held_out)
+    window = learn_to_hear(
+        material.person, voices, examined, listener, recipe, out / "speech", report
     )
     width = window.config.feature_width
     identity = {
@@ -202,12 +204,14 @@ def relisten(
     feature_weights: Path | None = None,
     listener: Listener | None = None,
     takes: Sequence[Take] | None = None,
+    also_heard: Path | None = None,
 ) -> Path:
     """Give the avatar ``seen`` other features to hear and write ``out/avatar.safetensors``.
 
     What it looks like stays to the bit; only the way from features to mouth codes is learned, in a
     minute or two. So two encoders can be compared in one and the same head. ``listener`` stands for
-    ``encoder`` and ``features``, ``takes`` for those of the split.
+    ``encoder`` and ``features``, ``takes`` for those of the split; ``also_heard`` as in
+    ``train_avatar``.
 
     Raises:
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
@@ -217,7 +221,11 @@ def relisten(
     data, avatar = open_dataset(dataset), load_avatar(seen)
     spoken = spoken_in(data, avatar.person, takes or takes_of(data, split))
     held_out = _held_out(data, avatar.person) if split == "train" else []
-    window = _learn_to_hear(data, avatar.person, spoken, held_out, listener, recipe, out, report)
+    voices = [Voiced(data, spoken), *_others(also_heard, avatar.person)]
+    examined = Voiced(data, held_out)
+    window = learn_to_hear(
+        avatar.person, voices, examined, listener, recipe, out / "speech", report
+    )
     identity = replace(listener.identity, width=window.config.feature_width)
     details = avatar.details | {"name": name or data.name, "speech": to_plain(recipe.speech)}
     head = avatar.head.hearing_with(window)
@@ -227,74 +235,15 @@ def relisten(
     return out / AVATAR_FILE
 
 
-def _learn_to_hear(
-    data: Dataset,
-    person: Person,
-    spoken: Sequence[Spoken],
-    held_out: Sequence[Spoken],
-    listener: Listener,
-    recipe: AvatarRecipe,
-    out: Path,
-    report: Callable[[str], None],
-) -> SpeechWindow:
-    """The network from features to the person's mouth codes, trained in ``out/speech``."""
-    heard = [_heard(data, one, listener) for one in spoken]
-    width = heard[0].features.shape[1]
-    torch.manual_seed(recipe.speech.seed)
-    window = SpeechWindow(SpeechWindowConfig(width, person.mouth.width, recipe.hidden))
-    window.normalise_by(torch.from_numpy(np.concatenate([one.features for one in heard])))
-    rest = resting_code(
-        person.mouth,
-        [one.mouth for one in heard],
-        [_speaking(data, one) for one in spoken],
-    )
-    if listener.silence is not None:
-        heard.append(silent_take(listener.silence, rest))
-    if listener.in_another_voice is not None:
-        for voice in range(recipe.voices):
-            for index, one in enumerate(spoken):
-                speech = data.clip(one.take.clip).speech
-                seed = voice_seed(voice, index, len(spoken))
-                found = listener.in_another_voice(speech, seed)
-                heard.append(_cut(found, one))
-    examined = [_heard(data, one, listener) for one in held_out[:_VALIDATION_TAKES]]
-    identity = {
-        "recipe": [to_plain(recipe.speech), recipe.voices, to_plain(recipe.voice)],
-        "data": [data.name, len(spoken)],
-        "encoder": [listener.identity.name, listener.identity.sha256, width],
-    }
-    task = MouthTask(window, person.mouth, heard, examined)
-    return train(task, recipe.speech, out / "speech", identity, report=report)
-
-
-def _heard(data: Dataset, one: Spoken, listener: Listener) -> Heard:
-    return _cut(listener.features(one.take.clip, data.clip(one.take.clip).speech), one)
-
-
-def _cut(found: Features, one: Spoken) -> Heard:
-    """Features of a whole clip, cut to its take; rows that files lack are the last row again."""
-    rows = np.arange(one.take.start, one.take.stop).clip(max=len(found) - 1)
-    return Heard(found[rows], one.mouth)
-
-
-def _speaking(data: Dataset, one: Spoken) -> Bool[np.ndarray, " T"]:
-    found = speech_frames(data.clip(one.take.clip).speech.samples)
-    rows = np.arange(one.take.start, one.take.stop).clip(max=len(found) - 1)
-    return found[rows]
+def _others(also_heard: Path | None, person: Person) -> list[Voiced]:
+    if also_heard is None:
+        return []
+    data = open_dataset(also_heard)
+    return [Voiced(data, spoken_in(data, person, takes_of(data, "all")))]
 
 
 def _held_out(data: Dataset, person: Person) -> list[Spoken]:
     return spoken_in(data, person, takes_of(data, "validation"))
-
-
-def spoken_in(data: Dataset, person: Person, takes: Sequence[Take]) -> list[Spoken]:
-    """Takes with the poses and mouth codes that ``person`` reads off them."""
-    found = []
-    for take in takes:
-        track = sliced(data.clip(take.clip).track, take)
-        poses = person.head_poses(track)
-        found.append(Spoken(take, track, poses, person.mouth_codes(track, poses)))
-    return found
 
 
 def _validation(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
+from torch.nn import functional
 
 from se4lip.face.expression import (
     INNER_LIPS,
@@ -18,19 +19,26 @@ from se4lip.face.expression import (
     MouthModel,
 )
 from se4lip.head.speech_window import CONTEXT_FRAMES, SpeechWindow
+from se4lip.metrics.closure import closed_below
 
 _SEGMENT_FRAMES = 60
 _SEGMENTS = 16  # a step
-_SILENCE_FRAMES = 75
+_GATE = 0.2  # weight of the gate's cross entropy, beside millimetres
+_GAP = 0.3  # weight of the distance between the lips
+_CLOSED = 4.0  # times that where they close in speech
+_LEAST_SPEECH_FRAMES = 5  # in a take that is to tell what silence is
+_STILL_FRAMES, _REST_FRAMES = 2, 6  # from speech: as filmed up to the first, at rest from the last
 _MARGIN_FRAMES = 5  # around speech, that are no silence: lips open before they are heard
 
 
 @dataclass(frozen=True)
 class Heard:
-    """Features and mouth codes of one take, row by row."""
+    """Features and mouth codes of one take, row by row; and where somebody speaks in it: 1, where
+    nobody does: 0, and where that is not known: NaN, as it is for all of it if it is not given."""
 
     features: Float32[np.ndarray, "T D"]
     mouth: Float32[np.ndarray, "T K"]
+    spoken: Float32[np.ndarray, " T"] | None = None
 
     def __len__(self) -> int:
         return len(self.mouth)
@@ -66,7 +74,8 @@ def resting_code(
 
 
 class MouthTask:
-    """One step: segments of takes, and one of silence, which must show the resting mouth."""
+    """One step: segments of takes. Millimetres of the lips, the gap between them counting most
+    where it closes in speech, and whether somebody speaks."""
 
     def __init__(
         self,
@@ -82,8 +91,19 @@ class MouthTask:
         self.lips_mm = torch.from_numpy(
             10 * mouth.basis_cm[:, lips].reshape(mouth.width, -1)
         ).float()
+        gap_cm = mouth.basis_cm[:, LOWER_INNER_LIP, 1] - mouth.basis_cm[:, UPPER_INNER_LIP, 1]
+        self.gap_mm = torch.from_numpy(10 * gap_cm).float()
         self.features = torch.from_numpy(np.concatenate([h.features for h in heard]))
         self.codes = torch.from_numpy(np.concatenate([h.mouth for h in heard]))
+        unknown = (np.full(len(h), np.nan, np.float32) for h in heard)
+        self.spoken = torch.from_numpy(
+            np.concatenate(
+                [u if h.spoken is None else h.spoken for h, u in zip(heard, unknown, strict=True)]
+            )
+        )
+        gap = aperture_cm(mouth, self.codes.numpy())
+        shut = torch.from_numpy(gap < closed_below(gap))
+        self.closed = (shut & (self.spoken == 1)).float()
         self.length = torch.tensor([len(h) for h in heard])
         self.first = self.length.cumsum(0) - self.length
 
@@ -96,14 +116,23 @@ class MouthTask:
         rows = self.first[take, None] + at.clamp(min=0).minimum(length - 1)
         inside = (at >= 0) & (at < length)
         inside[:, :CONTEXT_FRAMES] = inside[:, -CONTEXT_FRAMES:] = False
-        error = (self.module(self.features[rows]) - self.codes[rows]) * inside[..., None]
+        codes, heed = self.module.codes_and_heed(self.features[rows])
+        error = (codes - self.codes[rows]) * inside[..., None]
         both = (inside[:, 1:] & inside[:, :-1])[..., None]
         lips = error @ self.lips_mm
         count = inside.sum() * self.lips_mm.shape[1]
         place = lips.abs().sum() / count
         speed = ((lips[:, 1:] - lips[:, :-1]) * both).abs().sum() / count
         code = error.abs().sum() / (inside.sum() * error.shape[-1])
-        return place + 0.5 * speed + 0.1 * code, {"lips_mm": place.item()}
+        # Lips that close do it in a frame or two, which a mean over frames would hardly miss.
+        gap = (error @ self.gap_mm).abs() * (1 + (_CLOSED - 1) * self.closed[rows])
+        known = inside & self.spoken[rows].isfinite()
+        gate = functional.binary_cross_entropy_with_logits(
+            heed[known], self.spoken[rows][known], reduction="sum"
+        ) / known.sum().clamp(min=1)
+        lips_mm = place + 0.5 * speed + _GAP * gap.sum() / inside.sum()
+        figures = {"lips_mm": place.item(), "gate": gate.item()}
+        return lips_mm + 0.1 * code + _GATE * gate, figures
 
     @torch.no_grad()
     def validate(self, module: SpeechWindow) -> dict[str, float]:
@@ -122,5 +151,27 @@ class MouthTask:
 
 
 def silent_take(features: Float32[np.ndarray, "T D"], rest: Float32[np.ndarray, " K"]) -> Heard:
-    """Digital silence, and the mouth that belongs to it."""
-    return Heard(features, np.repeat(rest[None], len(features), axis=0))
+    """Sound in which nobody speaks, and the mouth that belongs to it."""
+    count = len(features)
+    return Heard(features, np.repeat(rest[None], count, axis=0), np.zeros(count, np.float32))
+
+
+def resting_in_silence(
+    mouth: Float32[np.ndarray, "T K"],
+    speaking: Bool[np.ndarray, " T"],
+    rest: Float32[np.ndarray, " K"],
+) -> tuple[Float32[np.ndarray, "T K"], Float32[np.ndarray, " T"]]:
+    """The mouth of a take, brought to rest where its silence is long, and who speaks (`Heard`).
+
+    Near speech the mouth is as it was filmed, for lips open before they are heard and close after;
+    from there it comes to rest in a few frames. A take in which hardly anybody is heard is left
+    alone: its sound may be missing.
+    """
+    spoken = np.full(len(mouth), np.nan, np.float32)
+    if speaking.sum() < _LEAST_SPEECH_FRAMES:
+        return mouth, spoken
+    distance = np.abs(np.arange(len(mouth))[:, None] - np.flatnonzero(speaking)).min(1)
+    share = (distance - _STILL_FRAMES) / (_REST_FRAMES - _STILL_FRAMES)
+    spoken[speaking] = 1
+    spoken[share >= 1] = 0
+    return (mouth + share.clip(0, 1)[:, None] * (rest - mouth)).astype(np.float32), spoken

@@ -1,0 +1,162 @@
+"""From takes and sounds to a speech window: what an avatar hears while it learns to hear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+
+from se4lip.audio.voice_activity import speech_frames
+from se4lip.face.person import Person
+from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
+from se4lip.io.config import to_plain
+from se4lip.io.dataset import Dataset
+from se4lip.train.avatar_material import Spoken, Take, sliced
+from se4lip.train.avatar_noise import InNoise, in_noise, sounds_alone
+from se4lip.train.avatar_speech import (
+    Heard,
+    MouthTask,
+    resting_code,
+    resting_in_silence,
+    silent_take,
+)
+from se4lip.train.listener import Features, Listener, voice_seed
+from se4lip.train.loop import train
+from se4lip.types import Speech
+
+if TYPE_CHECKING:
+    from se4lip.train.avatar import AvatarRecipe
+
+_VALIDATION_TAKES = 20
+
+Target = tuple[Float32[np.ndarray, "T K"], Float32[np.ndarray, " T"] | None]
+
+
+@dataclass(frozen=True)
+class Voiced:
+    """Takes and the data set whose sound they have."""
+
+    data: Dataset
+    spoken: Sequence[Spoken]
+
+
+def learn_to_hear(
+    person: Person,
+    voices: Sequence[Voiced],
+    held_out: Voiced,
+    listener: Listener,
+    recipe: AvatarRecipe,
+    out: Path,
+    report: Callable[[str], None],
+) -> SpeechWindow:
+    """The network from features to the person's mouth codes, trained in ``out``.
+
+    The first of ``voices`` is the person's own: it says what features and the resting mouth are
+    like, and is heard in made voices too.
+    """
+    own = voices[0]
+    heard = [_heard(own.data, one, listener) for one in own.spoken]
+    width = heard[0].features.shape[1]
+    torch.manual_seed(recipe.speech.seed)
+    window = SpeechWindow(SpeechWindowConfig(width, person.mouth.width, recipe.hidden))
+    window.normalise_by(torch.from_numpy(np.concatenate([one.features for one in heard])))
+    speaking = [_speaking(own.data, one) for one in own.spoken]
+    rest = resting_code(person.mouth, [one.mouth for one in own.spoken], speaking)
+    window.rest.copy_(torch.from_numpy(rest))
+
+    targets = [
+        resting_in_silence(one.mouth, active, rest)
+        for one, active in zip(own.spoken, speaking, strict=True)
+    ]
+    heard = [Heard(one.features, *target) for one, target in zip(heard, targets, strict=True)]
+    heard += _in_other_voices(own, targets, rest, listener, recipe)
+    for other in voices[1:]:
+        for one in other.spoken:
+            target = resting_in_silence(one.mouth, _speaking(other.data, one), rest)
+            heard.append(Heard(_heard(other.data, one, listener).features, *target))
+    if listener.silence is not None:  # features of any sound, not of named clips alone
+        heard.append(silent_take(listener.silence, rest))
+        for samples in sounds_alone(recipe.noise):
+            heard.append(silent_take(listener.features("", Speech(samples)), rest))
+    examined = [_heard(held_out.data, one, listener) for one in held_out.spoken[:_VALIDATION_TAKES]]
+    identity = {
+        "recipe": [recipe.voices, *map(to_plain, (recipe.speech, recipe.voice, recipe.noise))],
+        "data": [[one.data.name, len(one.spoken)] for one in voices],
+        "encoder": [listener.identity.name, listener.identity.sha256, width],
+    }
+    task = MouthTask(window, person.mouth, heard, examined)
+    return train(task, recipe.speech, out, identity, report=report)
+
+
+def spoken_in(data: Dataset, person: Person, takes: Sequence[Take]) -> list[Spoken]:
+    """Takes with the poses and mouth codes that ``person`` reads off them."""
+    found = []
+    for take in takes:
+        track = sliced(data.clip(take.clip).track, take)
+        poses = person.head_poses(track)
+        found.append(Spoken(take, track, poses, person.mouth_codes(track, poses)))
+    return found
+
+
+def _in_other_voices(
+    own: Voiced,
+    targets: Sequence[Target],
+    rest: Float32[np.ndarray, " K"],
+    listener: Listener,
+    recipe: AvatarRecipe,
+) -> list[Heard]:
+    """Each take in ``recipe.voices`` made voices, a share of them in noise."""
+    if listener.in_another_voice is None:
+        return []
+    heard, takes = [], len(own.spoken)
+    for voice in range(recipe.voices):
+        for index, (one, target) in enumerate(zip(own.spoken, targets, strict=True)):
+            speech = own.data.clip(one.take.clip).speech
+            seed = voice_seed(voice, index, takes)
+            if np.random.default_rng([seed, 3]).random() < recipe.noise.under:
+                active = speech_frames(speech.samples)
+                noisy = in_noise(speech.samples, active, recipe.noise, seed)
+                found = listener.in_another_voice(Speech(noisy.samples), seed)
+                heard.append(_out_of_noise(found, one.take, target, noisy, rest))
+            else:
+                found = listener.in_another_voice(speech, seed)
+                heard.append(_cut(found, one.take, target))
+    return heard
+
+
+def _heard(data: Dataset, one: Spoken, listener: Listener) -> Heard:
+    found = listener.features(one.take.clip, data.clip(one.take.clip).speech)
+    return _cut(found, one.take, (one.mouth, None))
+
+
+def _cut(found: Features, take: Take, target: Target) -> Heard:
+    """Features of a whole clip, cut to its take; rows that files lack are the last row again."""
+    rows = np.arange(take.start, take.stop).clip(max=len(found) - 1)
+    return Heard(found[rows], *target)
+
+
+def _out_of_noise(
+    found: Features, take: Take, target: Target, noisy: InNoise, rest: Float32[np.ndarray, " K"]
+) -> Heard:
+    """A take of a clip in noise; a take that is the whole clip, with the noise around it."""
+    clip = found[noisy.start : noisy.stop]
+    whole = take.start == 0 and take.stop >= len(clip)
+    if not whole or target[1] is None or np.isnan(target[1]).all():
+        return _cut(clip, take, target)
+    before, after = silent_take(found[: noisy.start], rest), silent_take(found[noisy.stop :], rest)
+    parts = (before, _cut(clip, take, target), after)
+    joined = (
+        np.concatenate([getattr(part, name.name) for part in parts]) for name in fields(Heard)
+    )
+    return Heard(*joined)
+
+
+def _speaking(data: Dataset, one: Spoken) -> Bool[np.ndarray, " T"]:
+    found = speech_frames(data.clip(one.take.clip).speech.samples)
+    rows = np.arange(one.take.start, one.take.stop).clip(max=len(found) - 1)
+    return found[rows]
