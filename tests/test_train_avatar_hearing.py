@@ -1,0 +1,98 @@
+"""What an avatar hears while it learns: noise around and under speech, and a gate for silence."""
+
+import numpy as np
+import pytest
+import torch
+
+from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
+from se4lip.train.avatar_noise import NoiseConfig, in_noise, sounds_alone
+from se4lip.train.avatar_speech import resting_in_silence
+from se4lip.types import SAMPLES_PER_FRAME, InputError
+
+
+def window(bias: float) -> SpeechWindow:
+    torch.manual_seed(0)
+    made = SpeechWindow(SpeechWindowConfig(6, 3, hidden=8)).eval()
+    made.rest.copy_(torch.tensor([1.0, -2.0, 0.5]))
+    with torch.no_grad():
+        made.heed.weight.zero_()
+        made.heed.bias.fill_(bias)
+    return made
+
+
+def test_a_shut_gate_gives_the_resting_mouth_to_the_bit():
+    made = window(-4.0)
+    assert torch.equal(made(torch.randn(9, 6)), made.rest.expand(9, 3))
+
+
+def test_an_open_gate_changes_nothing_and_files_without_one_have_it_open():
+    made, features = window(4.0), torch.randn(12, 6)
+    state = {k: v for k, v in made.state_dict().items() if k != "rest" and k[:4] != "heed"}
+    old = SpeechWindow(made.config).eval()
+    old.load_state_dict(state)
+    torch.testing.assert_close(made(features), old(features), atol=1e-6, rtol=0)
+
+
+def test_the_gate_looks_no_farther_than_the_codes():
+    torch.manual_seed(0)
+    made = SpeechWindow(SpeechWindowConfig(6, 3, hidden=8)).eval()
+    features = torch.randn(40, 6)
+    changed = features.clone()
+    changed[20] += 5
+    before, after = (made.codes_and_heed(x)[1] for x in (features, changed))
+    rows = torch.nonzero(before != after).ravel().tolist()
+    assert rows and min(rows) >= 20 - 6 and max(rows) <= 20 + 8  # as `speech_window` says
+
+
+def test_a_half_open_gate_is_half_way():
+    made, features = window(0.0), torch.randn(7, 6)
+    wide = window(4.0)(features)
+    torch.testing.assert_close(made(features), (made.rest + wide) / 2)
+
+
+def test_lips_are_as_filmed_near_speech_and_rest_far_from_it():
+    speaking = np.zeros(60, bool)
+    speaking[20:40] = True
+    mouth = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    rest = np.float32([3, -3])
+    found, spoken = resting_in_silence(mouth, speaking, rest)
+    np.testing.assert_array_equal(found[18:42], mouth[18:42])
+    np.testing.assert_allclose(found[:15], np.tile(rest, (15, 1)), atol=1e-6)
+    np.testing.assert_allclose(found[16], (mouth[16] + rest) / 2, atol=1e-6)
+    assert (spoken[20:40] == 1).all() and (spoken[:15] == 0).all() and np.isnan(spoken[15:20]).all()
+
+
+def test_a_take_in_which_nobody_is_heard_says_nothing_about_silence():
+    mouth = np.ones((30, 2), np.float32)
+    found, spoken = resting_in_silence(mouth, np.zeros(30, bool), np.zeros(2, np.float32))
+    assert found is mouth and np.isnan(spoken).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_lies_around_and_under_speech_at_its_level(seed):
+    speech = 0.1 * np.sin(np.arange(40 * SAMPLES_PER_FRAME) / 7).astype(np.float32)
+    config = NoiseConfig(snr_db=(12.0, 12.0))
+    noisy = in_noise(speech, np.ones(40, bool), config, seed)
+    assert (noisy.start, noisy.stop - noisy.start) == (10, 40)
+    assert len(noisy.samples) == (10 + 40 + 15) * SAMPLES_PER_FRAME
+    start = noisy.start * SAMPLES_PER_FRAME
+    rest = noisy.samples.copy()
+    rest[start : start + len(speech)] -= speech
+    assert 20 * np.log10(np.sqrt(np.square(rest).mean()) / np.sqrt(np.square(speech).mean())) == (
+        pytest.approx(-12, abs=0.1)
+    )
+    again = in_noise(speech, np.ones(40, bool), config, seed)
+    np.testing.assert_array_equal(noisy.samples, again.samples)
+
+
+def test_sounds_alone_lie_in_the_range_of_levels():
+    config = NoiseConfig(sounds=16, seconds=0.5, level_db=(-50.0, -20.0))
+    sounds = list(sounds_alone(config))
+    assert len(sounds) == 16 and all(len(sound) == 8000 for sound in sounds)
+    levels = [20 * np.log10(np.sqrt(np.square(s).mean()) + 1e-12) for s in sounds if s.any()]
+    assert min(levels) > -52 and max(levels) < -19.9 and len(levels) == 14  # two are silence
+
+
+def test_impossible_numbers_of_sounds_are_refused():
+    with pytest.raises(InputError, match="-1 sounds were asked for: give 0 to 100000"):
+        NoiseConfig(sounds=-1)
