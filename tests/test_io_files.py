@@ -98,6 +98,13 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
     assert said(writable_folder, "/proc/se4lip").startswith("cannot write to /proc/se4lip: ")
 
 
+def test_asking_whether_a_folder_can_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "there").mkdir()
+    assert writable_folder(tmp_path / "there") == tmp_path / "there"
+    writable_folder(tmp_path / "a" / "b" / "c")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
 def test_inputs_are_checked_in_a_sentence(tmp_path):
     missing, empty = tmp_path / "missing", tmp_path / "empty"
     empty.touch()

@@ -16,6 +16,7 @@ from se4lip.io.dataset import open_dataset
 from se4lip.metrics.sync import OffsetCounts
 from se4lip.train.split import Split, clips_of
 from se4lip.train.validation import Probe, count_offsets
+from se4lip.types import InputError
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ def evaluate_encoder(
     for path in datasets:
         data = open_dataset(path)
         names = clips_of(data, split)
+        if not names:
+            raise InputError(
+                f"data set {data.path} has no clip in split {split!r}: prepare more recordings, or "
+                "choose another split"
+            )
         totals: dict[int, OffsetCounts] = {}
         for name in names:  # one clip in memory at a time
             probe = Probe.of(data.clip(name))

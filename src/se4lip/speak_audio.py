@@ -26,7 +26,8 @@ from se4lip.head.speech_window import CONTEXT_FRAMES
 from se4lip.io.audio import iter_speech, read_speech
 from se4lip.io.certificates import chosen_certificate
 from se4lip.io.credentials import Origin
-from se4lip.io.files import read_array, sha256_of
+from se4lip.io.feature_files import read_features
+from se4lip.io.files import sha256_of
 from se4lip.io.pictures import labelled
 from se4lip.io.video import VideoConfig, write_video
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
@@ -100,7 +101,7 @@ def speak(
             )
         heard = _heard(avatar, audio, encoder, feature_weights)
     else:
-        heard = iter([read_array(features, "feature file").astype(np.float32)])
+        heard = iter([read_features(features)])
         parts["features"] = (features.name, sha256_of(features))
 
     done = Spoken(out, size_px=size_px or head.camera.width_px)

@@ -80,8 +80,9 @@ def sync(
     Raises:
         InputError: the file cannot be read, or the landmark model is not to be had.
     """
+    model = load_encoder(encoder)  # before an hour of watching
     watched = watch(Path(video), tracker or mediapipe_tracker())
-    return judge_sync(load_encoder(encoder), watched, config or SyncVerdictConfig())
+    return judge_sync(model, watched, config or SyncVerdictConfig())
 
 
 def judge_sync(model: SE4Lip, video: Watched, config: SyncVerdictConfig) -> SyncReport:
@@ -138,5 +139,5 @@ def embed_video(
         until = start + len(piece)
         embedded = model.embed_lips(torch.from_numpy(crops), contour[until - len(crops) : until])
         lips.append(embedded)
-    lips.append(torch.zeros(frames - sum(map(len, lips)), speech.shape[1]))
-    return speech, torch.cat(lips)
+    lips.append(torch.zeros(max(0, frames - sum(map(len, lips))), speech.shape[1]))
+    return speech, torch.cat(lips)[:frames]  # of fewer frames than a window, none is embedded

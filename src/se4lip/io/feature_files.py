@@ -81,6 +81,22 @@ def write(
     return goals
 
 
+def read_features(path: Path | str) -> np.ndarray:
+    """Features ``[T, D]`` of a ``.npy`` file as float32.
+
+    Raises:
+        InputError: missing, damaged, or not finite floating point of two axes and a row or more.
+    """
+    found = files.read_array(path, "feature file")
+    if found.ndim != 2 or not found.size or found.dtype.kind != "f" or not np.isfinite(found).all():
+        spoilt = " with NaN" if found.dtype.kind == "f" and np.isnan(found).any() else ""
+        raise InputError(
+            f"feature file {path} holds {found.dtype} {list(found.shape)}{spoilt}, but finite "
+            "floating point [T, D] at 25 rows a second is needed: write it again"
+        )
+    return found.astype(np.float32)
+
+
 def _numbered_frames(profile: DatasetKind, folder: Path) -> int:
     last = -1
     for split in ("train", "val"):

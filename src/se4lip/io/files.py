@@ -53,13 +53,15 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 
 def writable_folder(path: Path | str) -> Path:
-    """Make folder ``path`` if needed and prove that files can be made in it.
+    """Prove that files can be made in folder ``path``. It is not made yet: ``atomic`` does that,
+    so that a run that fails before it has anything to write leaves nothing.
 
     Raises:
         InputError: it is no folder, or cannot be written.
     """
     folder = Path(path)
     probe = folder / f".{os.getpid()}.part"
+    new = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -68,6 +70,10 @@ def writable_folder(path: Path | str) -> Path:
         raise InputError(
             f"cannot write to {folder}: {_why(error)}: choose another output"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            for parent in new:
+                parent.rmdir()
     return folder
 
 

@@ -14,8 +14,10 @@ import av.error
 from se4lip.io.files import existing_file
 from se4lip.types import InputError
 
-# Their headers state the true length. Others (MP3, MPEG-PS) only allow a guess from the bit rate.
+# Their headers state the true length. Others (MPEG-PS and -TS, Ogg, MP3 without an index) state
+# none: where they were cut off, that cannot be seen.
 _LENGTH_IS_TRUE = {"w64", "flac", "aiff", "caf", "mov,mp4,m4a,3gp,3g2,mj2"}
+_MATROSKA = "matroska,webm"
 _LENGTH_SLACK_S = 0.25  # encoder delay and edit lists move an end by up to two AAC frames a side
 
 
@@ -56,18 +58,27 @@ def decoded(container: av.container.InputContainer, stream: Any, path: Path | st
         InputError: the data are damaged, or end earlier than the header promises.
     """
     end_s = 0.0  # since the stream's start
+    reached_s = 0.0  # in the file, by any stream
+    # Matroska states one length for all of its streams, of which any may end early.
+    packets = container.demux() if container.format.name == _MATROSKA else container.demux(stream)
     try:
-        for frame in container.decode(stream):
-            if frame.time is not None:
-                since_s = frame.time - float((stream.start_time or 0) * stream.time_base)
-                end_s = max(end_s, since_s + _length_s(frame))
-            yield frame
+        for packet in packets:
+            if packet.pts is not None:
+                length = packet.duration or 0
+                reached_s = max(reached_s, float((packet.pts + length) * packet.time_base))
+            if packet.stream.index != stream.index:
+                continue
+            for frame in stream.decode(packet):
+                if frame.time is not None:
+                    since_s = frame.time - float((stream.start_time or 0) * stream.time_base)
+                    end_s = max(end_s, since_s + _length_s(frame))
+                yield frame
     except av.error.FFmpegError as error:
         raise InputError(
             f"{path} is damaged {end_s:.2f} s after its start: fetch or record it again"
         ) from error
     promised_s = _promised_s(container, stream, path)
-    missing_s = promised_s - end_s
+    missing_s = promised_s - (reached_s if container.format.name == _MATROSKA else end_s)
     if missing_s > _LENGTH_SLACK_S:
         raise InputError(
             f"{path} is cut short: {promised_s:.2f} s are promised and {missing_s:.2f} s of "
@@ -85,9 +96,27 @@ def _promised_s(container: av.container.InputContainer, stream: Any, path: Path 
     """The length the header states, or 0 where it states none that can be trusted."""
     if container.format.name == "wav":
         return _wav_promised_s(path)  # FFmpeg replaces what is wrong by an estimate
-    if stream.duration and container.format.name in _LENGTH_IS_TRUE:
-        return float(stream.duration * stream.time_base)
-    return 0.0
+    if container.format.name == _MATROSKA:
+        return (container.duration or 0) / av.time_base
+    known = container.format.name in _LENGTH_IS_TRUE or (
+        container.format.name == "mp3" and _mp3_counts_its_frames(path)
+    )
+    return float(stream.duration * stream.time_base) if known and stream.duration else 0.0
+
+
+def _mp3_counts_its_frames(path: Path | str) -> bool:
+    """Whether there is an index (Xing or Info) in the first frame, behind any ID3 tag."""
+    with Path(path).open("rb") as file:
+        head = file.read(10)
+        size = 0
+        if head[:3] == b"ID3":
+            for byte in head[6:10]:
+                size = size << 7 | byte & 0x7F
+            size += 10
+        file.seek(size)
+        frame = file.read(256)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    return at >= 0 and bool(int.from_bytes(frame[at + 4 : at + 8], "big") & 1)
 
 
 def _wav_promised_s(path: Path | str) -> float:

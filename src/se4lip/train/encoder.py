@@ -71,7 +71,7 @@ class EncoderTask:
         self.probes = probes
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.world = distributed.get_world_size() if distributed.is_initialized() else 1
-        if recipe.clips_per_step % self.world:
+        if recipe.clips_per_step < 1 or recipe.clips_per_step % self.world:
             raise InputError(
                 f"{recipe.clips_per_step} clips a step do not share out over {self.world} "
                 "processes: give --clips-per-step a multiple of that"

@@ -23,7 +23,7 @@ from se4lip.audio.timebase import frame_count
 from se4lip.encoder.streaming import encode_offline
 from se4lip.features.base import SpeechFeatures
 from se4lip.features.catalogue import KINDS, OURS, load_features
-from se4lip.io.files import read_array
+from se4lip.io.feature_files import read_features
 from se4lip.types import SAMPLE_RATE_HZ, InputError, Speech
 
 _SILENCE_S = 4.0
@@ -132,12 +132,6 @@ def file_listener(folder: Path) -> Listener:
     """Features that some other encoder wrote, one ``[T, D]`` file for each clip."""
 
     def features(name: str, heard: Speech) -> Features:
-        found = read_array(folder / f"{name}.npy", "feature file")
-        if found.ndim != 2 or found.dtype.kind != "f" or not np.isfinite(found).all():
-            raise InputError(
-                f"{folder / name}.npy holds {found.dtype} {list(found.shape)}, but finite floating "
-                "point [T, D] at 25 rows a second is needed"
-            )
-        return found.astype(np.float32)
+        return read_features(folder / f"{name}.npy")
 
     return Listener(EncoderIdentity(f"files in {folder.name}", "", 0, FILES), features, None)

@@ -76,7 +76,7 @@ def train(
 
     Raises:
         InputError: ``folder`` holds a run of another configuration.
-        FloatingPointError: the loss is no longer a number.
+        InputError: no step was asked for, or the loss is no longer a number.
     """
     module = task.module
     device = next(module.parameters()).device
@@ -85,6 +85,8 @@ def train(
         lr=config.learning_rate,
         betas=(0.9, 0.98),
     )
+    if config.steps < 1:
+        raise InputError(f"{config.steps} steps were asked for: train for one at least")
     average = {name: value.detach().clone() for name, value in module.state_dict().items()}
     identity = json.loads(json.dumps(identity | {"loop": dataclasses.asdict(config)}))
     path = folder / f"{CHECKPOINT}.safetensors"
@@ -107,14 +109,13 @@ def train(
         optimizer.step()
         _update_average(average, module, config.average_decay, step)
         if step % config.log_every == 0 or step == config.steps - 1:
-            value = loss.item()
-            if not math.isfinite(value):
-                raise FloatingPointError(f"the loss became {value} at step {step}")
+            value = _finite(loss, step)
             log.step(step, {"loss": value, "gradient_norm": norm.item(), "rate": rate, **figures})
         last = step == config.steps - 1
         if chief and (last or (step + 1) % config.validate_every == 0):
             log.validation(step, task.validate(_averaged(module, average)))
         if chief and (last or time.monotonic() - saved_at > config.checkpoint_every_s):
+            _finite(loss, step)  # a spoilt state must not replace a good one
             _save(path, identity, step + 1, module, optimizer, average)
             saved_at = time.monotonic()
     log.close()
@@ -127,6 +128,16 @@ def train(
 def step_seed(seed: int, step: int) -> int:
     """Another seed for every step of every run."""
     return (seed * 1_000_003 + step) % (1 << 62)
+
+
+def _finite(loss: Tensor, step: int) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise InputError(
+            f"the loss became {value} at step {step}, the training has diverged: lower the "
+            "learning rate and begin anew"
+        )
+    return value
 
 
 def schedule(step: int, config: LoopConfig) -> float:
