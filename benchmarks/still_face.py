@@ -1,11 +1,13 @@
 """How much a tracker's lips move on a face that does not: what "the mouth moves" must exceed.
 
-    python benchmarks/still_face.py VIDEO... [--frames 75] [--json]
+    python benchmarks/still_face.py VIDEO... [--dataset FOLDER] [--frames 75] [--json]
 
 One picture of every video is moved about as a speaker's head is (a smoothed random walk in shift
 and turn), given a camera's noise, coded as H.264 and tracked again. Printed per head speed: the
 mean and the 99.9th percentile of what ``metrics.landmarks.moves_in_silence`` compares with its
-threshold, in pixels of a face 256 px wide. MediaPipe's model as for ``se4lip evaluate``.
+threshold, in pixels of a face 256 px wide. With a prepared data set, also how fast its speakers'
+heads move, and the share of frames of speech that lie over the threshold. MediaPipe's model as for
+``se4lip evaluate``.
 """
 
 import argparse
@@ -17,13 +19,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from se4lip.audio.voice_activity import speech_frames
+from se4lip.io.dataset import open_dataset
 from se4lip.io.video import read_frames, write_video
 from se4lip.metrics import landmarks
 from se4lip.prepare import mediapipe_tracker
+from se4lip.train.split import clips_of
 from se4lip.watch import watch
 
-# Mean head speed along each axis, px of a 256-px face per frame. A speaker of GRID moves his head
-# by 0.45 / 0.62 / 0.89 / 1.13 in all (10th, 50th, 90th, 99th percentile of 63 clips).
+# Mean head speed along each axis, px of a 256-px face per frame.
 SPEEDS_PX256 = (0.0, 0.3, 0.8)
 CAMERA_NOISE = 2.0  # standard deviation, of 255
 
@@ -50,9 +54,33 @@ def _walk(frames: int, rng: np.random.Generator) -> np.ndarray:
     return (walk - walk.mean()) / np.abs(np.diff(walk)).mean()
 
 
+def real_faces(folder: Path, clips: int = 60) -> dict[str, float]:
+    """Head speed, and how much of speech is seen to move, on training clips of a data set."""
+    data, speeds, moving = open_dataset(folder), [], []
+    names = clips_of(data, "train")
+    for name in names[:: -(-len(names) // clips)]:
+        clip = data.clip(name)
+        points = clip.track.landmarks_px
+        middle = points[:, landmarks.STEADY, :2].mean(1)
+        width = np.median(landmarks.face_width_px(points))
+        speeds.append(np.linalg.norm(np.diff(middle, axis=0), axis=1).mean() * 256 / width)
+        speaking = speech_frames(clip.speech.samples)[: len(clip)]
+        apart = landmarks.lip_moves_px256(points)
+        whole = np.lib.stride_tricks.sliding_window_view(speaking, 6).all(-1)
+        moving.append(apart[: len(whole)][whole[: len(apart)]] > landmarks.STILL_PX256)
+    median, fastest = np.percentile(speeds, (50, 99))
+    return {
+        "clips": len(speeds),
+        "head_speed_median_px256": float(median),
+        "head_speed_p99_px256": float(fastest),
+        "speech_over_threshold": float(np.concatenate(moving).mean()),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("videos", nargs="+", type=Path)
+    parser.add_argument("videos", nargs="*", type=Path)
+    parser.add_argument("--dataset", type=Path)
     parser.add_argument("--frames", type=int, default=75)
     parser.add_argument("--json", action="store_true")
     flags = parser.parse_args()
@@ -72,6 +100,8 @@ def main() -> None:
                 found[speed].append(landmarks.lip_moves_px256(watch(made, tracker).points()))
     report = {}
     for speed, clips in found.items():
+        if not clips:
+            continue
         moves = np.concatenate(clips)
         report[speed] = {
             "frames": len(moves),
@@ -79,6 +109,8 @@ def main() -> None:
             "p99.9_px256": float(np.nanpercentile(moves, 99.9)),
             "over_threshold": float((moves > landmarks.STILL_PX256).mean()),
         }
+    if flags.dataset is not None:
+        print(json.dumps(real_faces(flags.dataset), indent=1))
     if flags.json:
         print(json.dumps(report, indent=1))
         return
