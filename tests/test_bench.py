@@ -16,7 +16,7 @@ from se4lip.bench.drawn import grid_of
 from se4lip.bench.features import FeaturesConfig, compare_features
 from se4lip.bench.lips import Asked, judge
 from se4lip.bench.memory import Memory
-from se4lip.bench.record import table
+from se4lip.bench.record import options, table
 from se4lip.bench.variants import Variant, VariantEncoder
 from se4lip.encoder.speech import SpeechEncoder
 from se4lip.features.acoustic import Mfcc
@@ -275,6 +275,12 @@ def test_the_ablation_ends_and_goes_on(many, tmp_path, monkeypatch):
     assert all(np.isfinite(row["figures"]["lips_r2"]) for row in rows)
     monkeypatch.setattr("se4lip.bench.ablation.train", lambda *a, **k: pytest.fail("again"))
     ablation(many, tmp_path / "work", tmp_path / "out", config, **SILENT)
+
+
+def test_options_are_told_as_they_are_typed():
+    assert options(AblationConfig()) == "the defaults"
+    changed = replace(FeaturesConfig(), features=("se4lip", "mfcc"), train_takes=60)
+    assert options(changed) == "`--features se4lip mfcc --train-takes 60`"
 
 
 def test_a_table_shows_what_is_unknown_as_a_dash():

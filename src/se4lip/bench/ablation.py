@@ -31,7 +31,7 @@ from se4lip.audio.spectrogram import log_power, power_spectrogram
 from se4lip.audio.voice_activity import speech_frames
 from se4lip.bench import pictures
 from se4lip.bench.memory import Memory, memory_name
-from se4lip.bench.record import as_list, circumstances, table, write_result
+from se4lip.bench.record import as_list, circumstances, options, table, write_result
 from se4lip.bench.variants import Front, Net, Variant, VariantEncoder
 from se4lip.encoder.contrast import Contrast, ContrastConfig
 from se4lip.face.contour import CONTOUR_WIDTH, LIPS, lip_contour
@@ -334,7 +334,11 @@ def _write(
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     numbers = {row["variant"]: f"{row['numbers'] / 1e6:.2f} M" for row in rows}
     lines = [[v, numbers[v], *(cell(of(v, key)) for key in _COLUMNS)] for v in variants]
-    made = circumstances(chosen_device("cpu"), seeds=", ".join(map(str, range(config.seeds))))
+    made = circumstances(
+        chosen_device("cpu"),
+        seeds=", ".join(map(str, range(config.seeds))),
+        options=options(config),
+    )
     text = _TEXT.format(
         dataset=data.name,
         steps=config.steps,

@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 
 from se4lip.bench import pictures
 from se4lip.bench.memory import Memory
-from se4lip.bench.record import as_list, circumstances, table, write_result
+from se4lip.bench.record import as_list, circumstances, options, table, write_result
 from se4lip.face.contour import LIPS, lip_contour
 from se4lip.features.base import SpeechFeatures
 from se4lip.features.catalogue import OURS, load_features
@@ -385,6 +385,7 @@ def _write(
         if OURS in figures
         else "none",
         seed=config.seed,
+        options=options(config),
     )
     text = _TEXT.format(
         dataset=data.name,

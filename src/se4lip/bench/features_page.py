@@ -11,7 +11,7 @@ import numpy as np
 
 from se4lip.artifacts.encoder import encoder_identity
 from se4lip.bench import drawn, lips, pictures
-from se4lip.bench.record import as_list, circumstances, table, write_result
+from se4lip.bench.record import as_list, circumstances, options, table, write_result
 from se4lip.io.dataset import Dataset
 from se4lip.metrics.closure import ClosureCounts
 from se4lip.metrics.comparison import Gain, paired_gain
@@ -86,6 +86,7 @@ def write_page(
         chosen_device("cpu"),
         encoder=f"{ours.name}, {ours.sha256[:12]}",
         seeds=", ".join(map(str, range(config.seeds))),
+        options=options(config),
         heads=", ".join(str(head.name) for head in heads),
     )
     text = _TEXT.format(

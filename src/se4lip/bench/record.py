@@ -3,6 +3,7 @@ and the figures as JSON, under docs/results."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import platform
 import subprocess
@@ -35,6 +36,19 @@ def circumstances(device: Any, **more: Any) -> dict[str, Any]:
         "commit": commit(),
         **more,
     }
+
+
+def options(config: Any) -> str:
+    """The options that differ from the defaults, as they are typed."""
+    plain = type(config)()
+    changed = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value != getattr(plain, field.name):
+            words = value if isinstance(value, tuple) else (value,)
+            name = field.name.replace("_", "-")
+            changed.append(" ".join([f"--{name}", *map(str, words)]))
+    return f"`{' '.join(changed)}`" if changed else "the defaults"
 
 
 def commit() -> str:
