@@ -4,7 +4,7 @@
 
 Prints a row for each number of viewers: pictures a second that each gets, the share of the
 frames that the server left out, and how long after the first sample of a frame was spoken its
-picture arrived. The delay holds the look-ahead (160 ms by default); a browser adds decoding and its
+picture arrived. The delay holds the look-ahead (200 ms by default); a browser adds decoding and its
 screen (docs/live.md). Then one more than the places comes and must be refused.
 """
 

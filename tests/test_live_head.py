@@ -10,6 +10,7 @@ import pytest
 
 from live_heads import PlainHead, live_stream, noise
 from se4lip.live_head import LiveConfig, LiveHead
+from se4lip.live_stream import LOOKAHEAD_FRAMES
 from se4lip.types import InputError
 
 CHUNK = 320  # 20 ms at 16 kHz
@@ -72,9 +73,9 @@ def test_every_pushed_sample_comes_back_once_with_a_picture():
         if frame.pushed is not None:
             assert frame.sound[-640:][0] == samples[frame.pushed]
             if frame.completed_by is None:
-                assert frame.pushed > 16_000 - 640 * 5
+                assert frame.pushed > 16_000 - 640 * (3 + LOOKAHEAD_FRAMES)
             else:
-                assert frame.completed_by >= frame.pushed + 640 * 4 - 80
+                assert frame.completed_by >= frame.pushed + 640 * (2 + LOOKAHEAD_FRAMES) - 80
             parts = (frame.encoding_s, frame.waiting_s, frame.drawing_s)
             assert min(parts) >= -1e-6
     gaps = frames[-1].index + 1 - frames[0].index - len(frames)

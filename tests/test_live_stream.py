@@ -101,7 +101,7 @@ def test_an_interruption_forgets_what_is_not_shown_and_nothing_else():
     stream.interrupt(5, lost=123)
     assert stream.length == 5 * 640
     assert stream.pushed == 16_000 + 123
-    following = stream.rest() + stream.rest() + stream.put(samples[:3200])
+    following = stream.rest() + stream.rest() + stream.put(samples[:6400])
     assert [frame.index for frame in following[:4]] == [5, 6, 7, 8]
     later = np.concatenate([stream.take_sound(frame.index) for frame in following])
     np.testing.assert_array_equal(heard, samples[:3200])

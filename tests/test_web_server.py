@@ -267,6 +267,16 @@ def test_one_more_than_fits_is_refused_until_somebody_leaves():
     asyncio.run(story())
 
 
+def test_who_reloads_the_page_gets_their_own_place_back():
+    async def story():
+        async with server(viewers=1) as (opened, session):
+            for _ in range(5):
+                async with joined(session, opened.url) as viewer:
+                    await entered(viewer)
+
+    asyncio.run(story())
+
+
 def test_a_connection_that_is_cut_frees_everything():
     async def story():
         async with server() as (opened, session):

@@ -22,9 +22,9 @@ from se4lip.head.motion import there_and_back
 from se4lip.head.speech_window import CONTEXT_FRAMES
 from se4lip.types import FRAME_RATE_HZ, InputError
 
-# Feature rows the head waits for, 40 ms each, besides the encoder's 80 ms. Two keep 98 % of what
-# the whole window hears (docs/live.md).
-LOOKAHEAD_FRAMES = 2
+# Feature rows the head waits for, 40 ms each, besides the encoder's 80 ms. Its window reaches seven
+# rows ahead, but hardly uses the last four (docs/live.md).
+LOOKAHEAD_FRAMES = 3
 _GLIDE_FRAMES = 5  # in which the lips go from where an interruption left them to rest
 
 

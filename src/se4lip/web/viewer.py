@@ -47,6 +47,7 @@ class House:
     longest_s: float
     jpeg_quality: int
     start_within_s: float = 10.0
+    leave_within_s: float = 1.0
     open_head: Opener = lambda avatar, rate_hz, config, worker: live(
         avatar, rate_hz, config=config, worker=worker
     )
@@ -55,9 +56,7 @@ class House:
 async def attend(socket: WebSocketResponse, house: House) -> None:
     """Serve one viewer until either side ends it."""
     try:
-        if house.places <= 0:
-            raise Refused("all places are taken: try again in a minute", FULL)
-        house.places -= 1
+        await _take_place(house)
         try:
             await _attend(socket, house)
         finally:
@@ -69,6 +68,16 @@ async def attend(socket: WebSocketResponse, house: House) -> None:
         await socket.close(code=refused.code, message=reason)
     except ConnectionError:
         pass  # it is gone
+
+
+async def _take_place(house: House) -> None:
+    """A place that is about to be left, by somebody who reloads the page, is waited for."""
+    until = time.monotonic() + house.leave_within_s
+    while house.places <= 0:
+        if time.monotonic() > until:
+            raise Refused("all places are taken: try again in a minute", FULL)
+        await asyncio.sleep(0.02)
+    house.places -= 1
 
 
 async def _attend(socket: WebSocketResponse, house: House) -> None:

@@ -5,8 +5,7 @@ import { Sound } from "./sound.js";
 const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((one) => [one.id, one]));
 const pen = page.head.getContext("2d");
 const meter = new Meter(page);
-const sound = new Sound((bytes) => { if (socket?.readyState === WebSocket.OPEN && ready) socket.send(bytes); },
-  () => { tell({ flush: true }); idle(); });
+const sound = new Sound(send, () => { tell({ flush: true }); idle(); });
 const HEADER_BYTES = 32, FRAME_MS = 40;
 const LEAST_LATER_MS = 100, MOST_LATER_MS = 1000; // of played sound
 const FROZEN_MS = 200; // a late picture is better than a head that stands still for so long
@@ -19,6 +18,11 @@ let aloud = false;
 let shownAt = 0;
 
 function say(sentence) { page.status.textContent = sentence; }
+/** Whether `bytes` went off: sound before the server is ready counts for nothing. */
+function send(bytes) {
+  if (ready) socket.send(bytes);
+  return ready;
+}
 function tell(message) { if (ready) socket.send(JSON.stringify(message)); }
 
 function connect() {
@@ -45,6 +49,16 @@ function connect() {
   };
 }
 
+/** WebCodecs saves the way through a Blob, 11 ms (docs/live.md); not every browser has it. */
+async function decoded(data) {
+  const type = "image/jpeg";
+  if (!window.ImageDecoder) return createImageBitmap(new Blob([data], { type }));
+  const decoder = new ImageDecoder({ data, type });
+  const { image } = await decoder.decode();
+  decoder.close();
+  return image;
+}
+
 async function picture(message) {
   const arrived = performance.now(), head = new DataView(message);
   const index = head.getUint32(0, true), pushed = head.getFloat64(8, true), completedBy = head.getFloat64(16, true);
@@ -56,7 +70,7 @@ async function picture(message) {
     behind.push(arrived - heard);
     if (behind.length > 75) behind.shift();
   }
-  const bitmap = await createImageBitmap(new Blob([new Uint8Array(message, HEADER_BYTES)], { type: "image/jpeg" }));
+  const bitmap = await decoded(new Uint8Array(message, HEADER_BYTES));
   waiting.push({ index, heard, timing, bitmap });
   if (waiting.length > 50) waiting.shift().bitmap.close(); // nobody looks: no pictures are shown
 }
@@ -78,7 +92,8 @@ function show(now) {
     return;
   }
   shownAt = now;
-  if (page.head.width !== chosen.bitmap.width) [page.head.width, page.head.height] = [chosen.bitmap.width, chosen.bitmap.height];
+  const width = chosen.bitmap.displayWidth ?? chosen.bitmap.width, height = chosen.bitmap.displayHeight ?? chosen.bitmap.height;
+  if (page.head.width !== width) [page.head.width, page.head.height] = [width, height];
   pen.drawImage(chosen.bitmap, 0, 0);
   chosen.bitmap.close();
   meter.add(performance.now(), chosen.timing);
@@ -109,7 +124,7 @@ function idle() {
 }
 
 async function begin(start, what) {
-  if (!ready) connect();
+  if (socket.readyState > WebSocket.OPEN) connect();
   try {
     await start();
     busy(what);

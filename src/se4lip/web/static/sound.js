@@ -35,8 +35,8 @@ export class Sound {
     const now = performance.now(), spoken = 1000 * end / this.rate;
     // The least delay of any message tells how the clocks stand to each other.
     this.offset = Math.min(now - spoken, this.offset + DRIFT * 1000 * chunk.length / this.rate);
+    if (!this.send(chunk.buffer)) return;
     this.pushed += chunk.length;
-    this.send(chunk.buffer);
     this.chunks.push({ from: this.pushed - chunk.length, until: this.pushed, end, sent: now });
     if (this.chunks.length > REMEMBERED) this.chunks.shift();
   }
