@@ -128,6 +128,21 @@ def test_long_recordings_are_cut_so_that_a_length_is_a_length(
     assert exam.rows[1].mean_clips == pytest.approx(np.ceil(4.0 / pieces_s), abs=0.3)
 
 
+def test_short_clips_tell_nothing_of_long_ones(tmp_path, weights, monkeypatch) -> None:
+    class Dull(Knowing):
+        def embed_clip(self, samples, motion):
+            answer = Knowing if len(motion) > 40 else Ignorant
+            return answer.embed_clip(self, samples, motion)
+
+    folders = [
+        data_set(tmp_path / "long", [75] * 4),
+        data_set(tmp_path / "short", [30] * 12),
+    ]
+    exam = examine(monkeypatch, Dull(), folders, weights)
+    assert (exam.gate.least_speech_s, exam.gate.least_speech_long_s) == (None, 1.5)
+    assert {row.dataset: row.largest_shift_frames for row in exam.rows} == {"long": 15, "short": 10}
+
+
 def test_what_was_found_is_stored_with_the_weights(tmp_path, weights, monkeypatch) -> None:
     folder = data_set(tmp_path / "set", [75] * 4)
     before = judge_header(weights).sha256
@@ -165,9 +180,10 @@ def test_the_command_says_when_the_judge_may_judge(tmp_path, weights, monkeypatc
     monkeypatch.setattr(examining, "load_judge", lambda path: Knowing())
     command = ["evaluate", "judge", str(folder), "--judge", str(weights), "--questions", "31"]
     assert cli.main([*command, "--speech-s", "1.5", "4"]) == 0
-    assert (
-        capsys.readouterr().out.splitlines()[-1] == "the judge may judge 1.5 s of speech and more"
-    )
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "the judge may judge 1.5 s of speech and more",
+        "the judge may judge 1.5 s of speech and more, in clips of 2.5 s and more",
+    ]
     assert cli.main([*command, "--speech-s", "1.5", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["gate"]["least_speech_s"] == 1.5

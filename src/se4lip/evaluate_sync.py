@@ -23,7 +23,7 @@ from se4lip.metrics.judge_lips import face_motion
 from se4lip.metrics.report import Figure, judged
 from se4lip.metrics.sync import SyncReading, measure_offset
 from se4lip.sync_video import embed_video
-from se4lip.types import InputError
+from se4lip.types import FRAME_RATE_HZ, InputError
 from se4lip.watch import Watched
 
 
@@ -73,7 +73,7 @@ def judge_reading(weights: Path | None, video: Watched) -> SyncReading:
     motion = torch.from_numpy(face_motion(track.landmarks_px, track.blendshapes))
     network = load_judge(weights)
     rows = judge_rows(network, torch.from_numpy(video.sound()), motion, speaking)
-    return read_judge(network, judge_gate(weights), [rows])
+    return read_judge(network, judge_gate(weights), [rows], len(video) / FRAME_RATE_HZ)
 
 
 def syncnet_score(weights: Path | None, fetch: bool, video: Watched) -> syncnet.SyncNetScore:

@@ -28,7 +28,7 @@ from se4lip.metrics.judge import judge_rows, read_judge
 from se4lip.metrics.judge_lips import face_motion
 from se4lip.metrics.sync import measure_offset
 from se4lip.train.avatar_material import Take
-from se4lip.types import SAMPLES_PER_FRAME, FaceTrack, InputError, Speech
+from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, FaceTrack, InputError, Speech
 
 Pictures = UInt8[np.ndarray, "T h w 3"]
 
@@ -193,7 +193,9 @@ class Tally:
         figures |= {f"{key}{name}": math.nan for name in named}
         if self.judge is not None:
             try:
-                reading = read_judge(self.judge, judge_gate(self.config.judge), self.rows[key])
+                clip_s = min(map(len, self.speaking)) / FRAME_RATE_HZ
+                gate = judge_gate(self.config.judge)
+                reading = read_judge(self.judge, gate, self.rows[key], clip_s)
             except InputError as error:
                 why[f"{key}judge_offset_frames"] = str(error)
             else:

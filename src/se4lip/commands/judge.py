@@ -76,10 +76,14 @@ def evaluate_judge(arguments: list[str]) -> int | None:
         Console().print(table)
         for name, offset in exam.own_offset_frames.items():
             print(f"{name} as it is stored: the sound lies {offset:+.2f} frames late")
-        least = exam.gate.least_speech_s
-        if least is None:
-            print("the judge may not judge: no length of speech was enough in every data set")
-        else:
-            print(f"the judge may judge {least:g} s of speech and more")
+        gate = exam.gate
+        for least, what in (
+            (gate.least_speech_s, ""),
+            (gate.least_speech_long_s, f", in clips of {gate.long_clip_s:g} s and more"),
+        ):
+            if least is None:
+                print(f"the judge may not judge{what}: no length was enough in every data set")
+            else:
+                print(f"the judge may judge {least:g} s of speech and more{what}")
 
     return run(command, "evaluate judge", arguments)

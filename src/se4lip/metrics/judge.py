@@ -54,27 +54,39 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a judge has shown on people it never saw: with ``least_speech_s`` of speech and more it
-    found a known offset in a share of ``needed`` or more of all questions, within
-    ``tolerance_frames``. None: with no amount of speech that was tried."""
+    """What a judge has shown on people it never saw: from so much speech on it found a known offset
+    in a share of ``needed`` or more of all questions, within ``tolerance_frames``.
+
+    ``least_speech_s`` holds for clips of any length, ``least_speech_long_s`` for clips of
+    ``long_clip_s`` and more, of which less is lost at their ends. None: with no amount of speech
+    that was tried.
+    """
 
     least_speech_s: float | None = None
+    least_speech_long_s: float | None = None
+    long_clip_s: float = 2.5
     needed: float = 0.95
     tolerance_frames: int = 1
     examined_on: tuple[str, ...] = ()
 
-    def check(self, speech_s: float) -> None:
-        """Raises: InputError when the judge may not judge so little speech."""
-        if self.least_speech_s is None:
+    def check(self, speech_s: float, clip_s: float = 0.0) -> None:
+        """``clip_s`` is the length of the shortest clip.
+
+        Raises:
+            InputError: the judge may not judge so little speech.
+        """
+        long = self.least_speech_long_s if clip_s >= self.long_clip_s else None
+        known = [least for least in (self.least_speech_s, long) if least is not None]
+        if not known:
             raise InputError(
                 "the second judge may not judge: it has not shown on unseen speakers that it finds "
                 "known offsets (se4lip evaluate judge)"
             )
-        if speech_s < self.least_speech_s:
+        if speech_s < min(known):
             raise InputError(
                 f"the second judge may not judge {speech_s:.1f} s of speech: it finds known "
                 f"offsets of unseen speakers in {self.needed:.0%} of cases from "
-                f"{self.least_speech_s:g} s on"
+                f"{min(known):g} s on"
             )
 
 
@@ -156,13 +168,16 @@ def read_rows(
     return read_similarity(together, torch.ones(len(together), dtype=torch.bool), config)
 
 
-def read_judge(judge: Judge, gate: Gate, rows: Sequence[Float[Tensor, "N K"]]) -> SyncReading:
-    """As ``read_rows``, when ``gate`` lets the judge judge.
+def read_judge(
+    judge: Judge, gate: Gate, rows: Sequence[Float[Tensor, "N K"]], clip_s: float = 0.0
+) -> SyncReading:
+    """As ``read_rows``, when ``gate`` lets the judge judge clips of which the shortest is
+    ``clip_s`` long.
 
     Raises:
         InputError: there is less speech than the judge has shown to need.
     """
-    gate.check(sum(map(len, rows)) / FRAME_RATE_HZ)
+    gate.check(sum(map(len, rows)) / FRAME_RATE_HZ, clip_s)
     reading = read_rows(judge, rows)
     if reading is None:
         raise InputError("the second judge has too little speech whose lips are in sight")
