@@ -35,6 +35,7 @@ from se4lip.face.tracker import Tracker
 from se4lip.features.base import SpeechFeatures
 from se4lip.features.catalogue import OURS, load_features
 from se4lip.head.motion import there_and_back
+from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import sha256_of
 from se4lip.io.phones import read_phones
@@ -176,12 +177,20 @@ class _Run:
     @property
     def key(self) -> list[Any]:
         """Everything that decides what it learns."""
-        config = self.config
         return [
-            *("features 1", asdict(self.kind.identity), sha256_of(self.head)),
+            *("features 2", asdict(self.kind.identity), sha256_of(self.head)),
             *(self.data.name, [asdict(take) for take in self.takes]),
-            *(self.seed, config.steps, config.voices),
+            to_plain(self.recipe),
         ]
+
+    @property
+    def recipe(self) -> AvatarRecipe:
+        config = self.config
+        recipe = AvatarRecipe(voices=config.voices)
+        speech = replace(
+            recipe.speech, steps=config.steps, validate_every=config.steps, seed=self.seed
+        )
+        return replace(recipe, speech=speech)
 
     @functools.cached_property
     def listener(self) -> Listener:
@@ -197,16 +206,11 @@ class _Run:
 
     @functools.cached_property
     def avatar(self) -> Avatar:
-        config = self.config
         self._hear_first()
-        recipe = AvatarRecipe(voices=config.voices)
-        speech = replace(
-            recipe.speech, steps=config.steps, validate_every=config.steps, seed=self.seed
-        )
         name = self.kind.identity.features
         made = relisten(
             *(self.data.path, self.folder / memory_name(self.key, name)),
-            *(replace(recipe, speech=speech), self.head),
+            *(self.recipe, self.head),
             report=self.report,
             listener=self.listener,
             takes=self.takes,
