@@ -18,7 +18,7 @@ from se4lip.io.video import probe_video, read_frames
 from se4lip.io.weights import load_weights, save_weights
 from se4lip.metrics.landmarks import correlation
 from se4lip.speak_audio import mouth_codes, speak
-from se4lip.train.avatar import AvatarRecipe, train_avatar
+from se4lip.train.avatar import AvatarRecipe, relisten, train_avatar
 from se4lip.train.avatar_material import MaterialConfig, Take, gather, most_alike, takes_of
 from se4lip.train.avatar_speech import Heard, MouthTask, aperture_cm, resting_code
 from se4lip.train.avatar_start import filled
@@ -59,6 +59,22 @@ def test_the_puppet_opens_its_mouth_when_the_features_say_so(made):
         codes = avatar.head.speech(torch.from_numpy(features)).numpy()
     gap = aperture_cm(avatar.person.mouth, codes)
     assert correlation(gap[80:], opening[80:]) > 0.95  # the last fifth was kept out of training
+
+
+def test_lips_in_other_voices_are_heard_beside_its_own(made, tmp_path):
+    folder, file, _ = made
+    recipe = replace(RECIPE, speech=replace(RECIPE.speech, steps=20, validate_every=20))
+    found = []
+    for name, also_heard in (("alone", None), ("with", folder / "dataset")):
+        again = relisten(
+            *(folder / "dataset", tmp_path / name, recipe, file),
+            features=folder / "features",
+            also_heard=also_heard,
+            report=lambda text: None,
+        )
+        found.append(load_weights(again, kind="avatar")[0])
+    differ = {n for n in found[0] if not torch.equal(found[0][n], found[1][n])}
+    assert differ and all(name.startswith("head.speech.") for name in differ)
 
 
 def test_an_open_mouth_is_drawn_darker_than_a_closed_one(made):

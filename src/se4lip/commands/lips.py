@@ -15,6 +15,8 @@ from se4lip.io.pictures import save_picture
 from se4lip.plots import languages_picture
 from se4lip.prepare import mediapipe_tracker
 
+_LEAST_WIDTH = 120
+
 
 def evaluate_silence(arguments: list[str]) -> int | None:
     def command(
@@ -57,7 +59,7 @@ def evaluate_silence(arguments: list[str]) -> int | None:
             )
         frames, moving = sum(row.frames for row in rows), sum(row.moving for row in rows)
         table.add_row("all", str(frames), f"{moving / max(1, frames):.2%}", "", "")
-        Console().print(table)
+        _print(table)
 
     return run(command, "evaluate silence", arguments)
 
@@ -107,10 +109,17 @@ def evaluate_languages(arguments: list[str]) -> int | None:
                 f"{row.rounded} / {row.spread}",
                 _auc(row.rounding_auc, row.rounding_auc_low, row.rounding_auc_high),
             )
-        Console().print(table)
+        _print(table)
 
     return run(command, "evaluate languages", arguments)
 
 
 def _auc(value: float, low: float, high: float) -> str:
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+    return f"{value:.2f} ({low:.2f}-{high:.2f})"
+
+
+def _print(table: Table) -> None:
+    """Whole, whatever the terminal's width: a figure broken over three lines is hard to read."""
+    console = Console()
+    console.width = max(console.width, _LEAST_WIDTH)
+    console.print(table)
