@@ -91,7 +91,7 @@ def test_features_are_compared_and_a_second_run_computes_nothing(head, tmp_path,
     assert len(own[0]["clips"]) == 4, "two recordings of 4 s in blocks of 2 s, all asked about"
     assert {gain["over"] for gain in found["gains"]} <= {"mfcc", "-"}
     assert "± " in text and found["circumstances"]["seeds"] == "0, 1"
-    assert page.with_name("features-bars.png").stat().st_size > 1000
+    assert page.with_name(f"{page.stem}-bars.png").stat().st_size > 1000
     assert len(list((tmp_path / "grid").glob("*.mp4"))) == 1
 
     monkeypatch.setattr(features_bench, "judge", lambda *given: pytest.fail("judged again"))

@@ -112,7 +112,7 @@ def compare_features(
     on_progress: Callable[[float], None] = lambda share: None,
     report: Callable[[str], None] = print,
 ) -> Path:
-    """Relearn, ask and judge; write ``features.md``; returns the page.
+    """Relearn, ask and judge; write ``features-DATASET.md``; returns the page.
 
     ``heads`` are avatars of the person in ``dataset``, one a renderer. Without a ``tracker``
     nothing is drawn. ``grid`` is a folder for videos of all features saying the same sentence.

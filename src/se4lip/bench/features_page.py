@@ -39,7 +39,7 @@ people it never saw, whose lips can be compared only in how they move.
 
 {sections}
 
-![Figures by features](features-bars.png)
+![Figures by features]({name}-bars.png)
 
 ## How it was made
 
@@ -54,7 +54,7 @@ def write_page(
     config: Any,
     rows: list[dict[str, Any]],
 ) -> Path:
-    """Write ``features.md``, its plot and its figures."""
+    """Write ``features-DATASET.md``, its plot and its figures."""
     sections, gains, plots = [], [], {}
     for head in dict.fromkeys(row["head"] for row in rows):
         for what in dict.fromkeys(row["set"] for row in rows if row["head"] == head):
@@ -89,7 +89,9 @@ def write_page(
         options=options(config),
         heads=", ".join(str(head.name) for head in heads),
     )
+    name = f"features-{data.name}"
     text = _TEXT.format(
+        name=name,
         dataset=data.name,
         seeds=config.seeds,
         steps=config.steps,
@@ -101,7 +103,7 @@ def write_page(
     )
     plot = pictures.bars(config.features, plots, "correlation of aperture, mean over clips")
     plain = {"config": asdict(config), "circumstances": made, "gains": gains, "rows": rows}
-    return write_result(results, "features", text, plain, {"bars": plot})
+    return write_result(results, name, text, plain, {"bars": plot})
 
 
 def _by_clip(rows: list[dict[str, Any]], name: str) -> dict[str, np.ndarray]:
