@@ -49,7 +49,7 @@ function connect() {
   };
 }
 
-/** WebCodecs saves the way through a Blob, 11 ms (docs/live.md); not every browser has it. */
+/** WebCodecs saves the way through a Blob, 4 to 11 ms (docs/live.md); not every browser has it. */
 async function decoded(data) {
   const type = "image/jpeg";
   if (!window.ImageDecoder) return createImageBitmap(new Blob([data], { type }));
