@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import re
 import socket
@@ -14,11 +15,12 @@ import pytest
 from aiohttp import WSMsgType
 
 from live_heads import PlainHead, live_stream, noise
+from se4lip.artifacts.avatar import load_avatar, save_avatar
 from se4lip.io.page import page_files
 from se4lip.live_head import LiveHead
 from se4lip.types import InputError
 from se4lip.web import messages
-from se4lip.web.server import ServeConfig, load_avatars, own_names, serving
+from se4lip.web.server import ServeConfig, load_avatars, own_names, places_for, serving
 
 RATE = 16_000
 START = {"start": {"avatar": "plain", "rate": RATE}}
@@ -399,6 +401,21 @@ def test_a_port_in_use_is_told():
 def test_an_avatar_that_is_not_there_is_told():
     with pytest.raises(InputError, match=r"nowhere\.safetensors"):
         load_avatars([Path("nowhere.safetensors")])
+
+
+def test_the_shipped_head_can_be_served():
+    assert list(load_avatars(["grid-s1", "grid-s1"])) == ["grid-s1", "grid-s1 2"]
+    assert places_for(load_avatars(["grid-s1"]), ServeConfig(size_px=64)) >= 1
+
+
+def test_a_head_that_hears_other_features_cannot_be_served(tmp_path):
+    avatar = load_avatar("grid-s1")
+    deaf = dataclasses.replace(
+        avatar, encoder=dataclasses.replace(avatar.encoder, name="whisper", features="whisper-base")
+    )
+    save_avatar(tmp_path / "deaf.safetensors", deaf)
+    with pytest.raises(InputError, match=r"trained on whisper features, which do not come live"):
+        load_avatars([tmp_path / "deaf.safetensors"])
 
 
 def test_pcm_is_read_as_it_was_meant():

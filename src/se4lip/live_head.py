@@ -30,6 +30,7 @@ from jaxtyping import Float32, UInt8
 from se4lip.artifacts.avatar import Avatar, load_avatar
 from se4lip.artifacts.encoder import encoder_identity, load_encoder
 from se4lip.encoder.streaming import SpeechStream, checked_samples
+from se4lip.features.catalogue import OURS
 from se4lip.live_stream import LOOKAHEAD_FRAMES, Due, LiveStream
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
 
@@ -332,14 +333,19 @@ def live(
     """
     if not isinstance(avatar, Avatar):
         avatar = load_avatar(avatar)
-    if not avatar.encoder.sha256:
+    stream = stream_of(avatar, sample_rate, encoder, config)
+    return LiveHead(stream, config, worker)
+
+
+def stream_of(
+    avatar: Avatar, sample_rate: int, encoder: Path | None, config: LiveConfig
+) -> LiveStream:
+    """Ears and head of ``avatar``, joined. Raises: InputError as `live` does."""
+    if not avatar.encoder.sha256 or avatar.encoder.features != OURS:
         raise InputError(
-            f"this avatar was trained on {avatar.encoder.name}, not on an encoder's features: "
-            "it cannot hear live sound"
+            f"this avatar was trained on {avatar.encoder.name} features, which do not come live: "
+            "use one trained on a se4lip encoder's"
         )
     avatar.check_encoder(encoder_identity(encoder))
     hearing = SpeechStream(load_encoder(encoder).speech, sample_rate)
-    stream = LiveStream(
-        avatar.head, avatar.replay, hearing, config.size_px, config.lookahead_frames
-    )
-    return LiveHead(stream, config, worker)
+    return LiveStream(avatar.head, avatar.replay, hearing, config.size_px, config.lookahead_frames)

@@ -35,7 +35,7 @@ def serve(arguments: list[str]) -> int | None:
 
 
 async def _serve(avatars: tuple[str, ...], config: ServeConfig) -> None:
-    async with serving(load_avatars(avatars), config) as server:
+    async with serving(load_avatars(avatars, config), config) as server:
         people = "one viewer" if server.viewers == 1 else f"{server.viewers} viewers"
         print(f"{server.url} (for {people}; Ctrl-C ends it)", file=sys.stderr, flush=True)
         await asyncio.Event().wait()

@@ -23,11 +23,9 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
-from se4lip.artifacts.encoder import load_encoder
-from se4lip.encoder.streaming import SpeechStream
 from se4lip.io.page import page_files
-from se4lip.live_head import LiveConfig
-from se4lip.live_stream import LOOKAHEAD_FRAMES, LiveStream
+from se4lip.live_head import LiveConfig, live, stream_of
+from se4lip.live_stream import LOOKAHEAD_FRAMES
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
 from se4lip.web.messages import LARGEST_MESSAGE
 from se4lip.web.viewer import House, attend
@@ -56,6 +54,8 @@ class ServeConfig:
     """How browsers reach it when something stands in front, such as https://head.example.org."""
     viewers: int | None = None
     """Places; by default as many as this machine can draw for, which is measured at the start."""
+    encoder: Path | None = None
+    """Encoder the heads were trained with, the shipped one by default."""
     size_px: int = 256
     """Width of the pictures."""
     lookahead_frames: int = LOOKAHEAD_FRAMES
@@ -82,6 +82,10 @@ class ServeConfig:
                 "the address that browsers will use"
             )
 
+    @property
+    def live(self) -> LiveConfig:
+        return LiveConfig(size_px=self.size_px, lookahead_frames=self.lookahead_frames)
+
 
 @dataclass(frozen=True)
 class Open:
@@ -92,8 +96,14 @@ class Open:
     house: House
 
 
-def load_avatars(given: Sequence[Path | str]) -> dict[str, Avatar]:
-    """Avatars by the names under which the page lists them."""
+def load_avatars(
+    given: Sequence[Path | str], config: ServeConfig = ServeConfig()
+) -> dict[str, Avatar]:
+    """Avatars by the names under which the page lists them.
+
+    Raises:
+        InputError: files that cannot be used, or a head that cannot hear live sound.
+    """
     avatars: dict[str, Avatar] = {}
     for one in given:
         name = stem = Path(one).stem
@@ -103,6 +113,7 @@ def load_avatars(given: Sequence[Path | str]) -> dict[str, Avatar]:
         while name in avatars:
             name, number = f"{stem} {number}", number + 1
         avatars[name] = load_avatar(one)
+        stream_of(avatars[name], SAMPLE_RATE_HZ, config.encoder, config.live)
     return avatars
 
 
@@ -111,12 +122,9 @@ def places_for(avatars: Mapping[str, Avatar], config: ServeConfig) -> int:
 
     Sound must be encoded for every frame of everybody, pictures may be left out.
     """
-    hearing = SpeechStream(load_encoder().speech, SAMPLE_RATE_HZ)
     worst = 0.0
     for avatar in avatars.values():
-        stream = LiveStream(
-            avatar.head, avatar.replay, hearing, config.size_px, config.lookahead_frames
-        )
+        stream = stream_of(avatar, SAMPLE_RATE_HZ, config.encoder, config.live)
         heard, drawn = [], []
         for _ in range(12):
             began = time.perf_counter()
@@ -153,8 +161,15 @@ async def serving(avatars: Mapping[str, Avatar], config: ServeConfig) -> AsyncIt
     if places is None:
         places = await asyncio.to_thread(places_for, avatars, config)
     with ThreadPoolExecutor(1, "se4lip-live") as worker:
-        live = LiveConfig(size_px=config.size_px, lookahead_frames=config.lookahead_frames)
-        house = House(avatars, live, worker, places, config.longest_s, config.jpeg_quality)
+        house = House(
+            avatars,
+            config.live,
+            worker,
+            places,
+            config.longest_s,
+            config.jpeg_quality,
+            lambda avatar, rate_hz, how, thread: live(avatar, rate_hz, config.encoder, how, thread),
+        )
         hosts, origins = own_names(config, port)
         runner = web.AppRunner(
             application(house, hosts, origins), access_log=None, shutdown_timeout=2.0

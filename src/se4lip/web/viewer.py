@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 
 from se4lip.artifacts.avatar import Avatar
 from se4lip.io.pictures import jpeg_bytes, labelled
-from se4lip.live_head import LiveConfig, LiveHead, live
+from se4lip.live_head import LiveConfig, LiveHead
 from se4lip.web.messages import (
     FULL,
     Refused,
@@ -46,11 +46,9 @@ class House:
     places: int
     longest_s: float
     jpeg_quality: int
+    open_head: Opener
     start_within_s: float = 10.0
     leave_within_s: float = 1.0
-    open_head: Opener = lambda avatar, rate_hz, config, worker: live(
-        avatar, rate_hz, config=config, worker=worker
-    )
 
 
 async def attend(socket: WebSocketResponse, house: House) -> None:
