@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from jaxtyping import Float, Float32, UInt8
 
 from se4lip.artifacts.avatar import SHIPPED
 from se4lip.audio.spectrogram import SpectrogramConfig, log_power, power_spectrogram
-from se4lip.encode_speech import encode_file
-from se4lip.io.audio import read_speech
+from se4lip.encode_speech import encode
+from se4lip.io.audio import iter_speech
 from se4lip.io.files import writable_folder
 from se4lip.io.pictures import contact_sheet, save_picture
 from se4lip.io.video import read_frames
@@ -24,6 +25,7 @@ from se4lip.types import FRAME_RATE_HZ
 Picture = UInt8[np.ndarray, "H W 3"]
 
 _WIDTH_PX, _FRAMES = 1280, 10
+_SHORTEST_SAMPLES = 1600  # of which there is something to draw
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,14 @@ def demo(
 
 def speech_becoming_lips(audio: Path, video: Path, longest_s: float = 6.0) -> Picture:
     """One picture of the way: spectrogram, features, and the frames of the head they moved."""
-    samples = read_speech(audio).samples[: int(longest_s * 16_000)]
-    features = encode_file(audio)[: int(longest_s * FRAME_RATE_HZ)]
+    samples = next(iter_speech(audio, longest_s)).samples  # of hours, only what is drawn
+    samples = np.pad(samples, (0, max(0, _SHORTEST_SAMPLES - len(samples))))
+    features = encode(samples, 16_000)[: int(longest_s * FRAME_RATE_HZ)]
     spectrogram = SpectrogramConfig()
     columns = log_power(power_spectrogram(torch.from_numpy(samples), spectrogram), spectrogram)
     chosen = np.linspace(0, len(features) - 1, 2 * _FRAMES + 1).round().astype(int)[1::2]
-    frames = [frame for t, frame in enumerate(read_frames(video)) if t in set(chosen.tolist())]
+    shown = itertools.islice(read_frames(video), int(chosen[-1]) + 1)
+    frames = [frame for t, frame in enumerate(shown) if t in set(chosen.tolist())]
     side = _WIDTH_PX // _FRAMES - 2
     return contact_sheet(
         [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.encoder.streaming import SpeechStream, encode_offline
 from se4lip.io.audio import iter_speech
-from se4lip.io.files import write_array
+from se4lip.io.files import array_writer
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
 
@@ -44,22 +44,47 @@ def encode_file(
     encoder: Path | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Float32[np.ndarray, "T 512"]:
-    """Features of any audio or video file PyAV reads, in memory that its length does not decide.
+    """Features of any audio or video file PyAV reads. Beyond them, memory does not grow with it.
 
     ``progress`` is called with the seconds done so far.
     """
+    return np.concatenate(list(_encoded(audio, encoder, progress)))
+
+
+def encode_to_file(
+    audio: Path,
+    out: Path,
+    encoder: Path | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[int, int]:
+    """``encode_file`` into a ``.npy`` file of float32, in memory that the length does not decide.
+
+    Returns its shape.
+
+    Raises:
+        InputError: sound that cannot be read, or a file that cannot be written.
+    """
+    pieces = _encoded(audio, encoder, progress)
+    piece: np.ndarray | None = next(pieces)  # no file is begun for sound that cannot be read
+    assert piece is not None
+    rows, width = 0, piece.shape[1]
+    with array_writer(out, np.float32, (width,)) as append:
+        while piece is not None:
+            append(piece)
+            rows += len(piece)
+            piece = next(pieces, None)
+    return rows, width
+
+
+def _encoded(
+    audio: Path, encoder: Path | None, progress: Callable[[float], None] | None
+) -> Iterator[Float32[np.ndarray, "t 512"]]:
     stream = StreamingEncoder(SAMPLE_RATE_HZ, encoder)
-    state, parts, frames = stream.init(), [], 0
+    state, frames = stream.init(), 0
     for speech in iter_speech(audio, chunk_s=30.0):
         state, features = stream.step(state, speech.samples)
-        parts.append(features)
         frames += len(features)
         if progress:
             progress(frames / FRAME_RATE_HZ)
-    _, features = stream.finish(state)
-    return np.concatenate((*parts, features))
-
-
-def write_features(path: Path, features: Float32[np.ndarray, "T D"]) -> None:
-    """One ``.npy`` file, float32, nothing pickled."""
-    write_array(path, features)
+        yield features
+    yield stream.finish(state)[1]

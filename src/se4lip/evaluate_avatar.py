@@ -139,6 +139,11 @@ def evaluate_avatar(
     listener = listener_of_avatar(loaded, encoder, features, feature_weights)
     data = open_dataset(dataset)
     takes = takes_of(data, split)
+    if not takes:
+        raise InputError(
+            f"data set {data.path} has no clip in split {split!r}: prepare more recordings, or "
+            "choose another split"
+        )
     config = judges or EvaluateConfig()
     tally, others = Tally(replace(config, encoder=config.encoder or encoder)), 0
     for i, take in enumerate(takes):

@@ -19,8 +19,9 @@ from se4lip.evaluate_avatar import (
 )
 from se4lip.evaluate_avatar import evaluate_avatar as judge
 from se4lip.evaluate_avatar import sheet as sheet_of
+from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
-from se4lip.io.video import write_video
+from se4lip.io.video import writable_video, write_video
 from se4lip.prepare import mediapipe_tracker
 from se4lip.rendered_takes import Rendered, sound_of
 from se4lip.speak_audio import speak as say
@@ -190,6 +191,9 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
             json: Print the figures as JSON on standard output.
             judges: Judges that come from elsewhere, as in `se4lip evaluate video`.
         """
+        writable_files(sheet)
+        if video is not None:
+            writable_video(video)
         shown: list[Rendered] = []
 
         def keep(one: Rendered) -> None:

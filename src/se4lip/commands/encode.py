@@ -7,9 +7,10 @@ import tyro
 
 from se4lip.commands.shared import print_json, progress, run
 from se4lip.dropin import PROFILES, describe, feature_files
-from se4lip.encode_speech import encode_file, write_features
+from se4lip.encode_speech import encode_file, encode_to_file
 from se4lip.io.audio import promised_duration_s
 from se4lip.io.feature_files import place_in_dataset, write
+from se4lip.io.files import writable_files, writable_folder
 from se4lip.types import InputError
 
 
@@ -47,22 +48,28 @@ def encode(arguments: list[str]) -> int | None:
             raise InputError("no output was named: give -o FEATURES.npy, or -o FOLDER with --for")
         sound = place.audio if place else audio
         total = promised_duration_s(sound)
-        with progress("encoding") as (_, advance):
-            features = encode_file(sound, encoder, lambda done: advance(done / max(total, 1e-9)))
         written: list[Path]
-        if profile is None:
-            assert out is not None
-            write_features(out, features)
-            written = [out]
-        else:
-            frames = place.frames if place else None
-            files = feature_files(profile, features, stem=sound.stem, frames=frames)
-            folder = out or (place.folder if place else sound.parent)
-            written = write(files, folder, overwrite=overwrite)
+        with progress("encoding") as (_, advance):
+
+            def tell(done_s: float) -> None:
+                advance(done_s / max(total, 1e-9))
+
+            if profile is None:
+                assert out is not None
+                writable_files(out)
+                shape = encode_to_file(sound, out, encoder, tell)
+                written = [out]
+            else:
+                folder = writable_folder(out or (place.folder if place else sound.parent))
+                features = encode_file(sound, encoder, tell)
+                frames = place.frames if place else None
+                files = feature_files(profile, features, stem=sound.stem, frames=frames)
+                written = write(files, folder, overwrite=overwrite)
+                shape = (len(features), features.shape[1])
         if json:
-            print_json({"audio": sound, "shape": features.shape, "files": written})
+            print_json({"audio": sound, "shape": shape, "files": written})
         else:
-            print(f"{len(features)} frames of {features.shape[1]} features: {_list(written)}")
+            print(f"{shape[0]} frames of {shape[1]} features: {_list(written)}")
 
     return run(command, "encode", arguments)
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from se4lip.commands.shared import print_json, run
 from se4lip.evaluate_encoder import evaluate_encoder as evaluate
+from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.plots import matrix_picture
 from se4lip.train.encoder import EncoderRecipe
@@ -65,6 +66,7 @@ def evaluate_encoder(arguments: list[str]) -> int | None:
             matrix: Write the similarity matrix of the clip with most speech to this PNG.
             json: Print the figures as JSON on standard output.
         """
+        writable_files(matrix)
         report = evaluate(datasets, encoder, split, branch)
         if matrix is not None:
             name, similarity = report.matrix

@@ -9,6 +9,7 @@ from rich.console import Console
 from se4lip.commands.shared import print_json, run
 from se4lip.evaluate import EvaluateConfig, missing, table
 from se4lip.evaluate import evaluate_video as judge_video
+from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.prepare import mediapipe_tracker
 
@@ -38,6 +39,7 @@ def evaluate_video(arguments: list[str]) -> int | None:
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
             json: Print the figures as JSON on standard output.
         """
+        writable_files(sheet)
         tracker = mediapipe_tracker(face_landmarker)
         report, pictures = judge_video(predicted, reference, audio, phones, config, tracker=tracker)
         if sheet is not None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from se4lip.commands.shared import print_json, run
+from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.plots import sync_picture
 from se4lip.prepare import mediapipe_tracker
@@ -44,6 +45,7 @@ def sync(arguments: list[str]) -> int | None:
         """
         if video.is_dir():
             return _sync_dataset(video, encoder, store, split, offsets, json)
+        writable_files(picture)
         report = measure(video, mediapipe_tracker(face_landmarker), encoder)
         if picture is not None:
             title = f"{video.name}: {report.verdict}"

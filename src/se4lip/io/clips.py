@@ -100,11 +100,11 @@ def _check_rows(file: Path, tensors: dict[str, np.ndarray], frames: int) -> None
         found = tensors.get(name)
         if found is None or len(found) != count or found.dtype != types.get(name, np.float32):
             raise InputError(
-                f"clip {file} is damaged, its {name} are not those of {frames} frames: prepare "
-                "the data set again"
+                f"clip {file} is damaged, {name} does not fit its {frames} frames: prepare the "
+                "data set again"
             )
     for name in ("landmarks_px", "blendshapes", "camera_from_face"):
         if not np.isfinite(tensors[name]).all():
             raise InputError(
-                f"clip {file} is damaged, its {name} hold NaN: prepare the data set again"
+                f"clip {file} is damaged, {name} holds NaN: prepare the data set again"
             )

@@ -60,21 +60,43 @@ def writable_folder(path: Path | str) -> Path:
         InputError: it is no folder, or cannot be written.
     """
     folder = Path(path)
+    try:
+        _probe(folder)
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {folder}: {_why(error)}: choose another output"
+        ) from error
+    return folder
+
+
+def _probe(folder: Path) -> None:
     probe = folder / f".{os.getpid()}.part"
     new = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"cannot write to {folder}: {_why(error)}: choose another output"
-        ) from error
     finally:
         with contextlib.suppress(OSError):
             for parent in new:
                 parent.rmdir()
-    return folder
+
+
+def writable_files(*paths: Path | str | None) -> None:
+    """Prove that files can be written there, before hours of work for what goes into them.
+
+    Raises:
+        InputError: one is a folder, or lies in a folder that cannot be written.
+    """
+    for path in (Path(one) for one in paths if one is not None):
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            _probe(path.parent)
+        except OSError as error:
+            raise InputError(
+                f"cannot write {path}: {_why(error)}: choose another output"
+            ) from error
 
 
 def existing_file(path: Path | str, what: str) -> Path:

@@ -31,8 +31,8 @@ def read_phones(path: Path | str) -> list[tuple[str, float, float]]:
             start_s, end_s, name = float(parts[0]), float(parts[1]), parts[2].strip()
         except (ValueError, IndexError) as error:
             raise InputError(
-                f"line {number} of phone file {file} is {line.strip()!r}, but START_S END_S PHONE "
-                "is needed"
+                f"line {number} of phone file {file} is {line.strip()[:40]!r}, but START_S END_S "
+                "PHONE is needed"
             ) from error
         phones.append((name, start_s, end_s))
     if not phones:

@@ -23,7 +23,7 @@ from jaxtyping import UInt8
 from se4lip.io import audio
 from se4lip.io.certificates import Certificate, chosen_certificate
 from se4lip.io.credentials import MEDIA_TYPES, Origin, Seal
-from se4lip.io.files import atomic
+from se4lip.io.files import atomic, writable_files
 from se4lip.io.media import decoded, opened
 from se4lip.types import FRAME_RATE_HZ, InputError, Speech
 
@@ -119,6 +119,21 @@ class VideoConfig:
     audio_bit_rate: int = 96_000
 
 
+def writable_video(path: Path | str) -> None:
+    """Prove that a video can be written there, before hours of drawing.
+
+    Raises:
+        InputError: a folder, in a folder that cannot be written, or of a kind without credentials.
+    """
+    writable_files(path)
+    suffix = Path(path).suffix.lower()
+    if suffix not in MEDIA_TYPES:
+        raise InputError(
+            f"cannot write {path}: {suffix or 'no suffix'} is no video format that carries content "
+            "credentials: use .mp4"
+        )
+
+
 def write_video(
     path: Path | str,
     frames: Iterable[Picture],
@@ -140,12 +155,7 @@ def write_video(
         InputError: ``path`` cannot be written or is not of a kind that carries credentials, the
             certificate cannot sign, there are no frames, or they differ in size.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in MEDIA_TYPES:
-        raise InputError(
-            f"cannot write {path}: {suffix or 'no suffix'} is no video format that carries content "
-            "credentials: use .mp4"
-        )
+    writable_video(path)
     origin = origin or Origin()
     seal = Seal(certificate or chosen_certificate())
     pictures = iter(frames)
