@@ -1,0 +1,325 @@
+"""Bad input, command by command: one sentence, exit code 2, and nothing left or lost."""
+
+import errno
+import json
+import os
+import pickle
+import re
+import shutil
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+import puppet
+from recordings import flash, record, tone, wav
+from se4lip import cli
+from se4lip.artifacts.avatar import SHIPPED, avatar_file
+from se4lip.artifacts.encoder import save_encoder
+from se4lip.encoder.lips import LipEncoderConfig
+from se4lip.encoder.model import SE4Lip, SE4LipConfig
+from se4lip.encoder.speech import SpeechEncoderConfig
+from se4lip.io.weights import load_weights, save_weights
+
+SECOND = [t / 25 for t in range(25)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A good recording, a good data set, a small encoder, and what is wrong beside them."""
+    folder = tmp_path_factory.mktemp("hostile")
+    sound = tone(1.5, 16_000)
+    pcm = (sound * 32767).astype(np.int16)
+    wav(folder / "good.wav", pcm, 16_000)
+    wav(folder / "none.wav", pcm[:0], 16_000)
+    spoilt = sound.copy()
+    spoilt[8000:8010] = np.nan
+    wav(folder / "nan.wav", spoilt, 16_000)
+    wav(folder / "loud.wav", sound * np.float32(1e6), 16_000)
+    wav(folder / "8bit.wav", (sound * 127 + 128).astype(np.uint8), 16_000, 8)
+    wav(folder / "6channels.wav", np.repeat(pcm[:, None], 6, 1), 16_000)
+    wav(folder / "silent.wav", pcm * 0, 16_000)
+    (folder / "empty.wav").touch()
+    (folder / "text.wav").write_text("this is no sound\n" * 100)
+    (folder / "folder.wav").mkdir()
+    record(folder / "good.mp3", None, sound=sound, rate_hz=16_000, audio_codec="mp3")
+    pictures = flash(SECOND, 0.5)
+    record(folder / "good.mkv", pictures, SECOND, sound, 16_000)
+    record(folder / "nosound.mp4", pictures, SECOND)
+    for name in ("good.wav", "good.mp3", "good.mkv"):
+        content = (folder / name).read_bytes()
+        (folder / name.replace("good", "cut")).write_bytes(content[: len(content) // 2])
+    torch.manual_seed(0)
+    config = SE4LipConfig(
+        speech=SpeechEncoderConfig(projection=16, hidden=16),
+        lips=LipEncoderConfig(channels=(8, 8, 8, 8)),
+    )
+    save_encoder(folder / "small.safetensors", SE4Lip(config), {"name": "small"})
+    puppet.make_dataset(folder / "puppet", recordings=1, frames=50)
+    return folder
+
+
+def run(capsys, *arguments):
+    code = cli.main([str(argument) for argument in arguments])
+    return code, capsys.readouterr().err
+
+
+def refused(capsys, out, *arguments) -> str:
+    """The one sentence a command says; it must write nothing."""
+    code, said = run(capsys, *arguments)
+    assert code == 2, said
+    assert said.startswith("se4lip: ") and said.count("\n") == 1, said
+    assert list(out.rglob("*")) == []
+    return said.removeprefix("se4lip: ").strip()
+
+
+AGAIN = "fetch or record it again"
+SOUNDS = {
+    "missing.wav": "cannot read audio {}: no such file or directory: check the path",
+    "folder.wav": "cannot read audio {}: is a directory: check the path",
+    "empty.wav": f"audio {{}} is empty (0 bytes): {AGAIN}",
+    "text.wav": "audio {} cannot be opened, it is damaged, cut short or no audio file: " + AGAIN,
+    "none.wav": f"{{}} holds no audio samples: {AGAIN}",
+    "nan.wav": "{} holds NaN or infinite samples: repair the recording first",
+    "nosound.mp4": "{} has no sound: give a file with an audio track",
+}
+CUT = {
+    "cut.wav": r"cut\.wav is cut short: 1\.50 s are promised and 0\.7\d s of them are missing: ",
+    "cut.mp3": r"cut\.mp3 is cut short: 1\.5\d s are promised and 0\.\d\d s of them are missing: ",
+    "cut.mkv": r"cut\.mkv is cut short: 1\.\d\d s are promised and 0\.\d\d s of them are missing: ",
+}
+
+
+def hearers(place, out):
+    """Every command that listens to a file, with a place for its name."""
+    small = ("--encoder", place / "small.safetensors")
+    return {
+        "encode": lambda sound: ("encode", sound, "-o", out / "a.npy", *small),
+        "encode --for": lambda sound: ("encode", sound, "--for", "synctalk", "-o", out, *small),
+        "speak": lambda sound: ("speak", SHIPPED, sound, "-o", out / "a.mp4", "--size", 64),
+        "demo": lambda sound: ("demo", "--audio", sound, "-o", out / "demo", "--size", 64),
+    }
+
+
+@pytest.mark.parametrize("command", ["encode", "encode --for", "speak", "demo"])
+@pytest.mark.parametrize("sound", [*SOUNDS, *CUT])
+def test_sound_that_cannot_be_used(sound, command, place, tmp_path, capsys):
+    if (command, sound) == ("encode --for", "folder.wav"):
+        pytest.skip("a folder is taken for a data set of that system, and told as such elsewhere")
+    said = refused(capsys, tmp_path, *hearers(place, tmp_path)[command](place / sound))
+    if sound in SOUNDS:
+        assert said == SOUNDS[sound].format(place / sound)
+    else:
+        assert re.search(CUT[sound], said), said
+
+
+@pytest.mark.parametrize("sound", ["8bit.wav", "6channels.wav", "silent.wav"])
+def test_sound_that_is_odd_but_good(sound, place, tmp_path, capsys):
+    command = hearers(place, tmp_path)["encode"](place / sound)
+    assert run(capsys, *command)[0] == 0
+    assert np.load(tmp_path / "a.npy").shape == (38, 512)
+
+
+def spoil(kind: str, good, folder):
+    """A weights file with one fault."""
+    file = folder / f"{kind}.safetensors"
+    what = "avatar" if good == avatar_file(SHIPPED) else "encoder"
+    tensors, header = load_weights(good, kind=what)
+    content = good.read_bytes()
+    if kind == "cut short":
+        file.write_bytes(content[: len(content) // 2])
+    elif kind == "corrupted":
+        file.write_bytes(content[:-100] + bytes([content[-100] ^ 1]) + content[-99:])
+    elif kind == "pickled":
+        file.write_bytes(pickle.dumps({"a": 1}))
+    elif kind == "torch's":
+        torch.save(tensors, file)
+    else:
+        config, version, name = header.config, 1, what
+        if kind == "newer":
+            version = 99
+        elif kind == "of another kind":
+            name = "cake"
+        elif kind == "lacking":
+            tensors.popitem()
+        elif kind == "misshapen":
+            tensors = {k: v[:-1] if v.ndim and len(v) > 1 else v for k, v in tensors.items()}
+        elif kind == "full of NaN":
+            floats = {k: v for k, v in tensors.items() if v.is_floating_point()}
+            tensors |= {k: torch.full_like(v, torch.nan) for k, v in floats.items()}
+        save_weights(file, tensors, kind=name, config=config, version=version)
+    return file
+
+
+FAULTS = {
+    "cut short": "weight file {} is damaged, cut short or no safetensors file: fetch it again",
+    "corrupted": "weight file {} is damaged, its checksum is wrong: fetch it again",
+    "pickled": "weight file {} is a pickle or an archive of one, which may run any program",
+    "torch's": "weight file {} is a pickle or an archive of one, which may run any program",
+    "newer": "{} holds WHAT weights of version 99, this se4lip reads up to 1: update se4lip",
+    "of another kind": "{} holds cake weights, needed are WHAT weights: give a file of those",
+    "lacking": "weight file {} lacks ",
+    "misshapen": "weight file {} lacks parts, or they do not fit together: make it again, or",
+    "full of NaN": "weight file {} holds NaN or infinite numbers (in ",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("what", ["encoder", "avatar"])
+def test_weights_that_cannot_be_used(what, fault, place, tmp_path, capsys):
+    out, good = tmp_path / "out", place / "small.safetensors"
+    out.mkdir()
+    file = spoil(fault, good if what == "encoder" else avatar_file(SHIPPED), tmp_path)
+    commands = {
+        "encoder": [
+            ("encode", place / "good.wav", "-o", out / "a.npy", "--encoder", file),
+            ("export", "-o", out, "--encoder", file),
+            ("evaluate", "encoder", place / "puppet" / "dataset", "--encoder", file),
+        ],
+        "avatar": [("speak", file, place / "good.wav", "-o", out / "a.mp4", "--size", 64)],
+    }
+    for command in commands[what]:
+        said = refused(capsys, out, *command)
+        assert said.startswith(FAULTS[fault].format(file).replace("WHAT", what)), said
+
+
+def broken(fault: str, good, folder):
+    """A data set with one fault."""
+    made = folder / "dataset"
+    shutil.copytree(good, made)
+    index, (clip,) = made / "dataset.json", (made / "clips").iterdir()
+    found = json.loads(index.read_text())
+    if fault == "no index":
+        index.unlink()
+    elif fault == "half an index":
+        index.write_text(index.read_text()[:100])
+    elif fault == "newer":
+        index.write_text(json.dumps(found | {"version": 9}))
+    elif fault == "odd version":
+        index.write_text(json.dumps(found | {"version": "two"}))
+    elif fault == "no clip":
+        clip.unlink()
+    elif fault == "half a clip":
+        clip.write_bytes(clip.read_bytes()[:1000])
+    elif fault == "no clips at all":
+        found["sources"][0]["clips"] = []
+        index.write_text(json.dumps(found))
+    else:
+        content = clip.read_bytes()
+        tensors, size = safetensors.numpy.load(content), int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["se4lip"])
+        if fault == "newer clip":
+            header["version"] = 9
+        elif fault == "clip of another length":
+            tensors["lips"] = tensors["lips"][:7]
+        elif fault == "NaN in a clip":
+            tensors["landmarks_px"] = tensors["landmarks_px"] * np.float32(np.nan)
+        clip.write_bytes(safetensors.numpy.save(tensors, {"se4lip": json.dumps(header)}))
+    return made
+
+
+DATASETS = {
+    "no index": "{} is no data set, it has no dataset.json: make one with `se4lip prepare`",
+    "half an index": "data set index {}/dataset.json is damaged, it is not JSON: make it again",
+    "newer": "data set {} is of version 9, this se4lip reads up to 1: update se4lip",
+    "odd version": "data set {} is damaged, its version is 'two': prepare it again",
+    "no clip": "clip {}/clips/take00.safetensors is missing: prepare the data set again",
+    "half a clip": "clip {}/clips/take00.safetensors is damaged: prepare the data set again",
+    "no clips at all": "",
+    "newer clip": "clip {}/clips/take00.safetensors is of version 9, this se4lip reads up to 1: "
+    "update se4lip",
+    "clip of another length": "clip {}/clips/take00.safetensors is damaged, lips does not fit its "
+    "50 frames: prepare the data set again",
+    "NaN in a clip": "clip {}/clips/take00.safetensors is damaged, landmarks_px holds NaN: "
+    "prepare the data set again",
+}
+
+
+@pytest.mark.parametrize("fault", DATASETS)
+def test_data_sets_that_cannot_be_used(fault, place, tmp_path, capsys):
+    out, small = tmp_path / "out", place / "small.safetensors"
+    out.mkdir()
+    made = broken(fault, place / "puppet" / "dataset", tmp_path)
+    for command in (
+        ("evaluate", "encoder", made, "--encoder", small),
+        ("train", "encoder", made, "-o", out / "run", "--split", "all"),
+        ("sync", made, "--encoder", small),
+    ):
+        said = refused(capsys, out, *command)
+        if DATASETS[fault]:
+            assert said == DATASETS[fault].format(made)
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        ("good.wav/a.npy", "not a directory"),
+        ("folder.wav", "is a directory"),
+    ],
+)
+def test_places_that_cannot_be_written(where, why, place, tmp_path, capsys):
+    before = sorted(place.rglob("*"))
+    small = ("--encoder", place / "small.safetensors")
+    said = refused(capsys, tmp_path, "encode", place / "good.wav", "-o", place / where, *small)
+    assert said == f"cannot write {place / where}: {why}: choose another output"
+    assert sorted(place.rglob("*")) == before
+
+
+def test_a_folder_that_is_read_only(place, tmp_path, capsys, monkeypatch):
+    """Root may write anywhere, so that the file system itself has to say no."""
+
+    def no(self, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("pathlib.Path.touch", no)
+    for command in (hearers(place, tmp_path)[name] for name in ("encode", "speak", "demo")):
+        said = refused(capsys, tmp_path, *command(place / "good.wav"))
+        assert said.endswith(": read-only file system: choose another output")
+
+
+@pytest.mark.parametrize("command", ["encode", "encode --for"])
+def test_a_full_disk_loses_nothing(command, place, tmp_path, capsys, monkeypatch):
+    arguments = hearers(place, tmp_path)[command](place / "good.wav")
+    assert run(capsys, *arguments)[0] == 0
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    overwrite = ("--overwrite",) if "--for" in command else ()
+    code, said = run(capsys, *arguments, *overwrite)
+    assert code == 2
+    assert said.endswith(": no space left on device: free some space\n") and said.count("\n") == 1
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("rows", "holds"),
+    [
+        (np.zeros(75, np.float32), "float32 [75]"),
+        (np.zeros((0, 512), np.float32), "float32 [0, 512]"),
+        (np.full((9, 512), np.nan, np.float32), "float32 [9, 512] with NaN"),
+        (np.zeros((9, 512), np.complex64), "complex64 [9, 512]"),
+        (np.array([["a"] * 512]), "<U1 [1, 512]"),
+    ],
+)
+def test_features_that_cannot_be_used(rows, holds, place, tmp_path, capsys):
+    file, out = tmp_path / "features.npy", tmp_path / "out"
+    np.save(file, rows)
+    out.mkdir()
+    speak = ("speak", SHIPPED, place / "good.wav", "-o", out / "a.mp4", "--features", file)
+    assert refused(capsys, out, *speak) == (
+        f"feature file {file} holds {holds}, but finite floating point [T, D] at 25 rows a second "
+        "is needed: write it again"
+    )
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_trainings_of_no_step(steps, place, tmp_path, capsys):
+    data = place / "puppet" / "dataset"
+    train = ("train", "encoder", data, "-o", tmp_path, "--split", "all", "--loop.steps", steps)
+    assert refused(capsys, tmp_path, *train) == (
+        f"{steps} steps were asked for: train for one at least"
+    )
