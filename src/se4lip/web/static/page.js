@@ -39,7 +39,7 @@ function connect() {
     if (data instanceof ArrayBuffer) return picture(data);
     const told = JSON.parse(data);
     if (told.refused) last = told.refused;
-    if (told.ready) { ready = true; say("ready"); }
+    if (told.ready) { ready = true; if (!sound.source) say("ready"); }
   };
   mine.onclose = ({ reason }) => {
     if (mine !== socket) return;
