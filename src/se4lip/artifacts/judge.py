@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from se4lip.io.config import from_plain, to_plain
-from se4lip.io.weights import Header, load_weights, read_header, save_weights
+from se4lip.io.weights import Header, fitting, load_weights, read_header, save_weights
 from se4lip.metrics.judge import Gate, Judge, JudgeConfig
 
 JUDGE_KIND = "judge"
@@ -26,9 +26,11 @@ def load_judge(path: Path | None = None) -> Judge:
     Raises:
         InputError: missing, damaged, of another kind, or newer.
     """
-    tensors, header = load_weights(path or shipped_judge(), kind=JUDGE_KIND)
-    judge = Judge(from_plain(JudgeConfig, header.config))
-    judge.load_state_dict({name: value.float() for name, value in tensors.items()})
+    file = path or shipped_judge()
+    tensors, header = load_weights(file, kind=JUDGE_KIND)
+    with fitting(file, tensors):
+        judge = Judge(from_plain(JudgeConfig, header.config))
+        judge.load_state_dict({name: value.float() for name, value in tensors.items()})
     return judge.eval().requires_grad_(False)
 
 
