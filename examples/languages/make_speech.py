@@ -2,7 +2,8 @@
 
     apt-get install espeak-ng; pip install py-nanotts onnx onnxruntime
     python examples/languages/make_speech.py -o speech   # Pico
-    python examples/languages/make_speech.py -o speech --kokoro kokoro.onnx --voices voices.npz
+    python examples/languages/make_speech.py -o speech --kokoro kokoro.onnx --voices voices.npz \\
+        --vocabulary config.json                                           # Kokoro: es fr it pt hi
 
 Writes ``speech/es-pico/00.wav`` and the sentence beside it, ``00.txt``. Kokoro says when it says
 each phone, so ``00.phones`` is written too: lines of START_S END_S PHONE, the phones in IPA. For

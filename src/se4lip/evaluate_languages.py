@@ -19,14 +19,13 @@ import numpy as np
 from jaxtyping import Float
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
-from se4lip.artifacts.encoder import encoder_identity
 from se4lip.face.tracker import Tracker
 from se4lip.io.audio import read_speech
 from se4lip.io.phones import read_phones
 from se4lip.lips_of_head import codes_heard, lip_landmarks
 from se4lip.metrics.closure import SILENCES, ClosureCounts, Phone, count_closures
 from se4lip.metrics.landmarks import lip_aperture, lip_width
-from se4lip.train.listener import Listener, encoder_listener
+from se4lip.train.listener import Listener, listener_of_avatar
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, Speech
 
 # By the first letter of a phone in IPA. Of the labials only b, m and p shut the mouth; the others
@@ -103,8 +102,7 @@ def evaluate_languages(
         InputError: files that cannot be read, no recordings with phones, or another encoder.
     """
     loaded = avatar if isinstance(avatar, Avatar) else load_avatar(avatar)
-    loaded.check_encoder(encoder_identity(encoder))
-    listener = encoder_listener(encoder)
+    listener = listener_of_avatar(loaded, encoder)
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: one with a folder for each voice is needed")
     voices = {

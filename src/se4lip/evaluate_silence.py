@@ -20,13 +20,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
-from se4lip.artifacts.encoder import encoder_identity
 from se4lip.audio.ambience import KEPT_OUT, KINDS, ambience, at_level
 from se4lip.face.tracker import Tracker
 from se4lip.io.audio import read_speech
 from se4lip.lips_of_head import codes_heard, lip_landmarks
 from se4lip.metrics.landmarks import STILL_PX256, lip_moves_px256
-from se4lip.train.listener import encoder_listener
+from se4lip.train.listener import listener_of_avatar
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Speech
 
 Samples = Float32[np.ndarray, " S"]
@@ -101,8 +100,7 @@ def evaluate_silence(
     """
     config = config or SilenceConfig()
     loaded = avatar if isinstance(avatar, Avatar) else load_avatar(avatar)
-    loaded.check_encoder(encoder_identity(encoder))
-    listener = encoder_listener(encoder)
+    listener = listener_of_avatar(loaded, encoder)
     found: list[SilentKind] = []
     made = [(kind, kind not in KEPT_OUT, partial(_made, kind, config)) for kind in KINDS]
     given = [(file.name, False, partial(_read, file)) for file in recordings]
