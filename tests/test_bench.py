@@ -61,7 +61,7 @@ def many(tmp_path_factory):
 # --- features -------------------------------------------------------------------------------------
 
 SMALL = FeaturesConfig(
-    features=("logmel", "mfcc"), seeds=2, steps=30, voices=1, folds=2, drawn_takes=0
+    features=("logmel", "mfcc"), seeds=2, steps=30, voices=1, sounds=3, folds=2, drawn_takes=0
 )
 
 

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
+from se4lip.audio.voice_activity import speech_frames
 from se4lip.bench.drawn import Picture, draw_clips, write_grid
 from se4lip.bench.features_page import write_page
 from se4lip.bench.lips import Asked, judge, real_landmarks, shown_landmarks
@@ -43,6 +44,7 @@ from se4lip.metrics.closure import Phone, closed_below
 from se4lip.metrics.landmarks import lip_aperture
 from se4lip.train.avatar import AvatarRecipe, relisten
 from se4lip.train.avatar_material import Take, folds_of, sliced, takes_of
+from se4lip.train.avatar_noise import NoiseConfig, in_noise, is_noisy, sounds_alone
 from se4lip.train.listener import Listener, voice_seed
 from se4lip.train.split import EVERY, evenly
 from se4lip.types import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError
@@ -59,11 +61,12 @@ class FeaturesConfig:
     seeds: Runs of each.
     steps: Of each run.
     train_takes: As many teach, evenly spread; all of the split by default.
-    voices: Other voices in which each take is also heard.
+    voices: Other voices in which each take is also heard, half of them in noise.
+    sounds: Noises alone, in which the mouth is to rest.
     test_takes: As many are asked about; all of the split by default.
     other_clips: As many of each other data set.
     drawn_takes: As many are also drawn, with the first seed.
-        folds: Of a data set with fewer than ten recordings, all of which is asked about.
+    folds: Of a data set with fewer than ten recordings, all of which is asked about.
     """
 
     features: tuple[str, ...] = (
@@ -78,6 +81,7 @@ class FeaturesConfig:
     steps: int = 900
     train_takes: int | None = None
     voices: int = 2
+    sounds: int = 240
     test_takes: int | None = None
     other_clips: int = 60
     drawn_takes: int = 14
@@ -92,6 +96,7 @@ class FeaturesConfig:
             steps=300,
             train_takes=60,
             voices=1,
+            sounds=24,
             test_takes=24,
             other_clips=12,
             drawn_takes=2,
@@ -186,7 +191,7 @@ class _Run:
     @property
     def recipe(self) -> AvatarRecipe:
         config = self.config
-        recipe = AvatarRecipe(voices=config.voices)
+        recipe = AvatarRecipe(voices=config.voices, noise=NoiseConfig(sounds=config.sounds))
         speech = replace(
             recipe.speech, steps=config.steps, validate_every=config.steps, seed=self.seed
         )
@@ -220,11 +225,14 @@ class _Run:
     def _hear_first(self) -> None:
         """Everything that training will ask for, many clips at once, which some networks need."""
         speech = [self.data.clip(take.clip).speech.samples for take in self.takes]
-        clips = list(speech)
-        voice = AvatarRecipe().voice
+        clips, noise, voice = list(speech), self.recipe.noise, self.recipe.voice
         for number in range(self.config.voices):
             for i, samples in enumerate(speech):
-                clips.append(self.memory.voice(samples, voice, voice_seed(number, i, len(speech))))
+                seed = voice_seed(number, i, len(speech))
+                if is_noisy(noise, seed):
+                    samples = in_noise(samples, speech_frames(samples), noise, seed).samples
+                clips.append(self.memory.voice(samples, voice, seed))
+        clips += sounds_alone(noise)
         if len(self.data.recordings) >= EVERY:
             held = takes_of(self.data, "validation")[:20]
             clips += [self.data.clip(take.clip).speech.samples for take in held]

@@ -17,7 +17,7 @@ from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset
 from se4lip.train.avatar_material import Spoken, Take, sliced
-from se4lip.train.avatar_noise import InNoise, in_noise, sounds_alone
+from se4lip.train.avatar_noise import InNoise, in_noise, is_noisy, sounds_alone
 from se4lip.train.avatar_speech import (
     Heard,
     MouthTask,
@@ -118,7 +118,7 @@ def _in_other_voices(
         for index, (one, target) in enumerate(zip(own.spoken, targets, strict=True)):
             speech = own.data.clip(one.take.clip).speech
             seed = voice_seed(voice, index, takes)
-            if np.random.default_rng([seed, 3]).random() < recipe.noise.under:
+            if is_noisy(recipe.noise, seed):
                 active = speech_frames(speech.samples)
                 noisy = in_noise(speech.samples, active, recipe.noise, seed)
                 found = listener.in_another_voice(Speech(noisy.samples), seed)

@@ -44,6 +44,11 @@ class NoiseConfig:
             raise InputError(f"{self.sounds} sounds were asked for: give 0 to 100000")
 
 
+def is_noisy(config: NoiseConfig, seed: int) -> bool:
+    """Whether the take with this voice's ``seed`` is heard in noise."""
+    return bool(np.random.default_rng([seed, 3]).random() < config.under)
+
+
 def sounds_alone(config: NoiseConfig) -> Iterator[Samples]:
     """Digital silence first, then every kind in turn, at levels drawn at random."""
     kinds, length = list(LEARNED), round(config.seconds * SAMPLE_RATE_HZ)
