@@ -1,5 +1,5 @@
-// In the audio thread: one channel of 16-bit samples, in chunks of 20 ms, each with the number of the
-// audio clock's frame behind its last sample.
+// In the audio thread: one channel of 16-bit samples, in chunks of 20 ms, each with the number of
+// the audio clock's frame behind its last sample.
 class Capture extends AudioWorkletProcessor {
   constructor() {
     super();

@@ -1,8 +1,9 @@
-// The true delay of each picture shown while somebody speaks, and where it went. The parts add up to the
-// total because each begins where the one before it ends.
+// The true delay of each picture shown while somebody speaks, and where it went. The parts add up
+// to the total because each begins where the one before it ends.
 export const PARTS = ["lookahead", "encoding", "rendering", "transport", "playout"];
 const NAMES = {
-  lookahead: "waiting for the sound that follows", encoding: "encoding speech", rendering: "drawing, and its queue",
+  lookahead: "waiting for the sound that follows", encoding: "encoding speech",
+  rendering: "drawing, and its queue",
   transport: "sound there, picture back", playout: "decoding, screen, keeping step with sound",
 };
 const WINDOW = 50; // pictures
@@ -16,7 +17,7 @@ export class Meter {
     this.skipped = 0;
     this.count = 0;
     for (const part of PARTS) {
-      const name = document.createElement("dt"), figure = document.createElement("dd"), mark = document.createElement("i");
+      const [name, figure, mark] = ["dt", "dd", "i"].map((tag) => document.createElement(tag));
       mark.className = part;
       name.append(mark, NAMES[part]);
       figure.id = part;
@@ -34,27 +35,28 @@ export class Meter {
     if (!timing) return;
     const { heard, sent, arrived, encoding, held } = timing;
     this.shown.push({
-      lookahead: sent - heard, encoding, rendering: held - encoding, transport: arrived - sent - held,
-      playout: now - arrived, total: now - heard,
+      lookahead: sent - heard, encoding, rendering: held - encoding,
+      transport: arrived - sent - held, playout: now - arrived, total: now - heard,
     });
     if (this.shown.length > WINDOW) this.shown.shift();
   }
 
   /** Median of each part and of the total over the last pictures of speech, in ms, and counts. */
   figures() {
-    const median = (key) => this.shown.map((one) => one[key]).sort((a, b) => a - b)[this.shown.length >> 1] ?? null;
+    const sorted = (key) => this.shown.map((one) => one[key]).sort((a, b) => a - b);
+    const median = (key) => sorted(key)[this.shown.length >> 1] ?? null;
     const span = this.times.at(-1) - this.times[0];
     const figures = { rate: this.times.length > 1 ? 1000 * (this.times.length - 1) / span : 0 };
     for (const key of [...PARTS, "total"]) figures[key] = median(key);
-    const totals = this.shown.map((one) => one.total).sort((a, b) => a - b);
+    const totals = sorted("total");
     figures.p95 = totals[Math.floor(0.95 * totals.length)] ?? null;
     return { ...figures, shown: this.count, late: this.late, skipped: this.skipped };
   }
 
   show() {
     const figures = this.figures(), { page } = this;
-    page.rate.textContent = `${figures.rate.toFixed(1)} pictures a second, ${figures.skipped} left out by the server, `
-      + `${figures.late} came too late`;
+    page.rate.textContent = `${figures.rate.toFixed(1)} pictures a second, `
+      + `${figures.skipped} left out by the server, ${figures.late} came too late`;
     if (figures.total === null) return;
     page.total.textContent = `${figures.total.toFixed(0)} ms`;
     PARTS.forEach((part, i) => {

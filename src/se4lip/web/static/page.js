@@ -1,4 +1,5 @@
-// The live head: sound goes to the server, pictures come back and are shown when their sound is heard.
+// The live head: sound goes to the server, pictures come back and are shown when their sound is
+// heard.
 import { Meter } from "./meter.js";
 import { Sound } from "./sound.js";
 
@@ -29,11 +30,14 @@ function connect() {
   socket?.close();
   ready = false;
   sound.reset();
-  const mine = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const mine = new WebSocket(`${scheme}://${location.host}/live`);
   mine.binaryType = "arraybuffer";
   socket = mine;
   let last = "the connection was lost";
-  mine.onopen = () => mine.send(JSON.stringify({ start: { avatar: page.avatar.value, rate: sound.rate } }));
+  mine.onopen = () => {
+    mine.send(JSON.stringify({ start: { avatar: page.avatar.value, rate: sound.rate } }));
+  };
   mine.onmessage = ({ data }) => {
     if (mine !== socket) return;
     if (data instanceof ArrayBuffer) return picture(data);
@@ -61,12 +65,15 @@ async function decoded(data) {
 
 async function picture(message) {
   const arrived = performance.now(), head = new DataView(message);
-  const index = head.getUint32(0, true), pushed = head.getFloat64(8, true), completedBy = head.getFloat64(16, true);
+  const index = head.getUint32(0, true);
+  const pushed = head.getFloat64(8, true), completedBy = head.getFloat64(16, true);
   meter.skipped = head.getUint32(4, true);
-  const heard = pushed < 0 ? null : sound.heardAt(pushed), sent = completedBy < 0 ? null : sound.sentAt(completedBy);
+  const heard = pushed < 0 ? null : sound.heardAt(pushed);
+  const sent = completedBy < 0 ? null : sound.sentAt(completedBy);
   let timing = null;
   if (heard !== null && sent !== null) {
-    timing = { heard, sent, arrived, encoding: head.getFloat32(24, true), held: head.getFloat32(28, true) };
+    const encoding = head.getFloat32(24, true), held = head.getFloat32(28, true);
+    timing = { heard, sent, arrived, encoding, held };
     behind.push(arrived - heard);
     if (behind.length > 75) behind.shift();
   }
@@ -92,7 +99,8 @@ function show(now) {
     return;
   }
   shownAt = now;
-  const width = chosen.bitmap.displayWidth ?? chosen.bitmap.width, height = chosen.bitmap.displayHeight ?? chosen.bitmap.height;
+  const width = chosen.bitmap.displayWidth ?? chosen.bitmap.width;
+  const height = chosen.bitmap.displayHeight ?? chosen.bitmap.height;
   if (page.head.width !== width) [page.head.width, page.head.height] = [width, height];
   pen.drawImage(chosen.bitmap, 0, 0);
   chosen.bitmap.close();
@@ -104,7 +112,8 @@ function keepStep() {
   if (behind.length >= 8) {
     const sorted = [...behind].sort((a, b) => a - b);
     const wanted = sorted[Math.floor(0.95 * sorted.length)] + FRAME_MS / 2 - sound.outputLatency;
-    if (Math.abs(wanted - laterMs) > 15) laterMs = Math.max(LEAST_LATER_MS, Math.min(MOST_LATER_MS, wanted));
+    const bounded = Math.max(LEAST_LATER_MS, Math.min(MOST_LATER_MS, wanted));
+    if (Math.abs(bounded - laterMs) > 15) laterMs = bounded;
   }
   sound.playLater(aloud, laterMs);
 }
@@ -156,7 +165,8 @@ function play(file) {
   begin(() => sound.file(file), file.name);
 }
 
-for (const name of await (await fetch("avatars")).json()) page.avatar.append(new Option(name, name));
+const names = await (await fetch("avatars")).json();
+page.avatar.append(...names.map((name) => new Option(name, name)));
 window.live = { meter, sound, laterMs: () => laterMs }; // for those who measure
 setInterval(keepStep, 300);
 requestAnimationFrame(show);

@@ -63,9 +63,11 @@ export class Sound {
 
   async file(file) {
     await this.start();
-    if (file.size > LONGEST_FILE_MB * 2 ** 20) throw Error(`the file has more than ${LONGEST_FILE_MB} MB`);
+    if (file.size > LONGEST_FILE_MB * 2 ** 20)
+      throw Error(`the file has more than ${LONGEST_FILE_MB} MB`);
     const buffer = await this.context.decodeAudioData(await file.arrayBuffer());
-    if (buffer.duration > LONGEST_FILE_S) throw Error(`the file is longer than ${LONGEST_FILE_S / 60} minutes`);
+    if (buffer.duration > LONGEST_FILE_S)
+      throw Error(`the file is longer than ${LONGEST_FILE_S / 60} minutes`);
     const source = new AudioBufferSourceNode(this.context, { buffer });
     this.listen(source);
     source.onended = () => { this.stop(); this.ended(); };
@@ -102,5 +104,7 @@ export class Sound {
     this.delay.delayTime.setTargetAtTime(ms / 1000, now, 0.3);
   }
 
-  get outputLatency() { return 1000 * (this.context.outputLatency || this.context.baseLatency || 0); }
+  get outputLatency() {
+    return 1000 * (this.context.outputLatency || this.context.baseLatency || 0);
+  }
 }
