@@ -216,3 +216,29 @@ def test_it_can_hear_with_another_window_and_looks_the_same() -> None:
     assert twin.feature_width == 9
     assert twin.speech(torch.zeros(4, 9)).shape == (4, MOUTH)
     torch.testing.assert_close(twin.draw(*first(parts)), head.draw(*first(parts)))
+
+
+def test_half_the_resolution_blurs_the_head_and_not_what_is_behind() -> None:
+    head, parts = small_head(), driven()
+    whole = head.draw(*first(parts))
+    head.shortcut = "half-resolution"
+    half = head.draw(*first(parts))
+    assert 0 < (half - whole).abs().mean() < 0.5 * whole.std()
+    with torch.no_grad():
+        head.field.table[:, 3] = -60
+        head.field.out.weight[3] = 0
+    sharp = head.draw(*first(parts))
+    head.shortcut = "none"
+    torch.testing.assert_close(sharp, head.draw(*first(parts)), atol=1e-5, rtol=0)
+
+
+def test_a_cache_of_the_density_of_the_face_at_rest_draws_that_face_right() -> None:
+    head, parts = small_head(), list(first(driven()))
+    parts[:3] = [torch.zeros_like(code) for code in parts[:3]]
+    with torch.no_grad():
+        head.field.table.mul_(0.1)  # smooth enough for the cache's cells
+    whole = head.draw(*parts)
+    head.shortcut = "cached-density"
+    found = head.draw(*parts)
+    assert (found - whole).abs().mean() < 0.03 * whole.std()
+    assert (found - whole).abs().max() > 0  # something was left out

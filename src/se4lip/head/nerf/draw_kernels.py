@@ -11,6 +11,8 @@ Arrays, float32 and flat unless said otherwise; ``G`` counts sixteens of outputs
     maps      [rows, columns, 4]  way back x, y, z and the frame's surface
     relief    [rows, columns]
     occupied  bool [layers, cell rows, cell columns]
+    cached    density of the resting face [layers, rows, columns], or nothing: samples that would
+              hardly be seen by it are skipped
     table     [texels, 16 + A + H]  of the finest level the channels themselves, then what they
               and the biases give the attention's hidden layer (A) and the network's (H)
     shapes    int64 [levels, 5]  as in `planes`
@@ -45,6 +47,7 @@ from se4lip.head.splat.simd import (
 f32 = np.float32
 TOGETHER = 8
 OPAQUE = f32(1e-3)  # what is seen through less is not seen
+WORTH = f32(0.02)  # of a pixel: samples that add less, by the cached density, are skipped
 _ZERO, _HALF, _ONE, _TWO, _THREE = f32(0), f32(0.5), f32(1), f32(2), f32(3)
 _POWER_OF_E, _LEAST_POWER = f32(1 / math.log(2)), f32(-120)
 FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
@@ -92,14 +95,19 @@ def _canonical(box, maps, relief, rows, columns, x, y, z):
 
 @inline
 @no_type_check
-def _is_occupied(occupied, u, v, w):
-    if not (abs(u) <= _ONE and abs(v) <= _ONE and abs(w) <= _ONE):
-        return False
-    layers, rows, columns = occupied.shape
+def _in_shell(u, v, w):
+    return abs(u) <= _ONE and abs(v) <= _ONE and abs(w) <= _ONE
+
+
+@inline
+@no_type_check
+def _at(cells, u, v, w):
+    """What the cell that holds a place of the shell says."""
+    layers, rows, columns = cells.shape
     x = min(int((u + _ONE) * _HALF * f32(columns)), columns - 1)
     y = min(int((v + _ONE) * _HALF * f32(rows)), rows - 1)
     z = min(int((w + _ONE) * _HALF * f32(layers)), layers - 1)
-    return occupied[z, y, x]
+    return cells[z, y, x]
 
 
 @inline
@@ -199,6 +207,7 @@ def draw_rows(
     meetings,
     relief,
     occupied,
+    cached,
     table,
     shapes,
     attention_out,
@@ -226,6 +235,7 @@ def draw_rows(
     way = np.empty((width, 3), np.float32)
     length = np.empty(width, np.float32)
     at = np.empty((width, 3), np.float32)  # where each ray's next sample is
+    ahead = np.empty(width, np.float32)  # what is seen through all before it, by the cache
     step = np.empty(width, np.int64)
     alive = np.empty(width, np.int64)
     step_cm = box[5] / f32(steps)
@@ -256,6 +266,7 @@ def draw_rows(
             met[k] = t
             way[k, 0], way[k, 1], way[k, 2] = dx, dy, dz
             length[k] = step_cm * math.sqrt(dx * dx + dy * dy + dz * dz) / steep
+            ahead[k] = _ONE
             step[k] = -1
             alive[count] = k
             count += 1
@@ -280,12 +291,19 @@ def draw_rows(
                         oy + t * dy,
                         oz + t * dz,
                     )
-                    if _is_occupied(occupied, u, v, w):
-                        at[k, 0], at[k, 1], at[k, 2] = u, v, w
-                        step[k] = n
-                        alive[going] = k
-                        going += 1
-                        break
+                    if not (_in_shell(u, v, w) and _at(occupied, u, v, w)):
+                        continue
+                    if cached.size > 0:
+                        passed = math.exp(-_at(cached, u, v, w) * length[k])
+                        worth = ahead[k] * (_ONE - passed)
+                        ahead[k] *= passed
+                        if worth < WORTH:
+                            continue
+                    at[k, 0], at[k, 1], at[k, 2] = u, v, w
+                    step[k] = n
+                    alive[going] = k
+                    going += 1
+                    break
             count = going
             if count == 0:
                 break

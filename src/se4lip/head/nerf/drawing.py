@@ -25,6 +25,9 @@ from se4lip.types import Camera
 if TYPE_CHECKING:
     from se4lip.head.nerf.head import NerfHead
 
+NO_CACHE = np.zeros((0, 0, 0), np.float32)
+_PLACES_AT_ONCE = 1 << 15
+
 Layer = Float32[np.ndarray, " G_inputs_16"]
 
 
@@ -72,9 +75,28 @@ def bake(field: Field) -> Baked:
     )
 
 
+@torch.no_grad()
+def cache_density(head: NerfHead) -> Float32[np.ndarray, "layers rows columns"]:
+    """Density of the face at rest, at half the planes' spacing across and twice their layers."""
+    field = head.config.field
+    shape = 2 * field.layers, field.rows // 2, field.columns // 2
+    ticks = [(torch.arange(count) + 0.5) * 2 / count - 1 for count in shape]
+    z, y, x = torch.meshgrid(*ticks, indexing="ij")
+    places = torch.stack((x, y, z), -1).view(-1, 3)
+    shell = head.config.shell
+    at_rest = (torch.zeros(1, n) for n in (shell.mouth_width, shell.eye_width, shell.look_width))
+    codes = head.field.codes(*at_rest)
+    found = [
+        head.field(head.shell, block, torch.zeros(len(block), dtype=torch.long), codes)[0]
+        for block in places.split(_PLACES_AT_ONCE)
+    ]
+    return torch.cat(found).view(shape).numpy()
+
+
 def draw_field(
     head: NerfHead,
     baked: Baked,
+    cached: Float32[np.ndarray, "layers rows columns"],
     codes: Float[Tensor, " codes"],
     bent: Float[Tensor, "rows columns 3"],
     camera_from_head: Float[Tensor, "3 4"],
@@ -111,6 +133,7 @@ def draw_field(
         MEETINGS,
         _numbers(head.shell.relief_cm),
         head.occupied.numpy(),
+        cached,
         baked.table,
         np.array(shapes, np.int64),
         baked.attention_out,

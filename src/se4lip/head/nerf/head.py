@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch.nn import functional
 from se4lip.head.base import Motion
 from se4lip.head.camera import resized
 from se4lip.head.nerf.backdrop import Backdrop, BackdropConfig
-from se4lip.head.nerf.drawing import Baked, bake, draw_field
+from se4lip.head.nerf.drawing import NO_CACHE, Baked, bake, cache_density, draw_field
 from se4lip.head.nerf.field import Field, FieldConfig
 from se4lip.head.nerf.sampling import head_rays, sample
 from se4lip.head.nerf.shell import Shell, ShellConfig
@@ -51,6 +51,11 @@ class NerfHeadConfig:
         return field.layers, field.rows // _CELL_TEXELS, field.columns // _CELL_TEXELS
 
 
+# What a CPU may leave out of a picture: three of four rays, or samples that hardly count by the
+# density of the face at rest.
+Shortcut = Literal["none", "half-resolution", "cached-density"]
+
+
 class Driven(NamedTuple):
     """What moves P frames: codes and poses, in the order in which every head draws them."""
 
@@ -75,7 +80,9 @@ class NerfHead(nn.Module):
         # the largest share of a pixel that each cell of the shell has had lately
         self.register_buffer("cell_weight", torch.ones(config.cells))
         self.register_buffer("occupied", torch.ones(config.cells, dtype=torch.bool))
+        self.shortcut: Shortcut = "none"
         self._baked: Baked | None = None
+        self._cached = NO_CACHE
         self.speech = SpeechWindow(
             SpeechWindowConfig(config.feature_width, config.shell.mouth_width, config.speech_hidden)
         )
@@ -146,12 +153,24 @@ class NerfHead(nn.Module):
 
     def _draw_compiled(self, camera: Camera, driven: Driven) -> Float[Tensor, "H W 3"]:
         if self._baked is None or not self._baked.is_of(self.field):
-            self._baked = bake(self.field)
+            self._baked, self._cached = bake(self.field), NO_CACHE
+        if self.shortcut == "cached-density" and not self._cached.size:
+            self._cached = cache_density(self)
         pixels = pixel_centres(camera).flatten(0, 1)[None]
         behind = self._behind(pixels, driven, camera)[0]
         codes = self.field.codes(*driven[:3])[0]
         bent = self.shell.bend(*driven[:3])[0]
-        drawn = draw_field(self, self._baked, codes, bent, driven.camera_from_head[0], camera)
+        cached = self._cached if self.shortcut == "cached-density" else NO_CACHE
+        size = camera.width_px, camera.height_px
+        seen = camera
+        if self.shortcut == "half-resolution":
+            seen = resized(camera, -(-size[0] // 2), -(-size[1] // 2))
+        pose = driven.camera_from_head[0]
+        drawn = draw_field(self, self._baked, cached, codes, bent, pose, seen)
+        if seen is not camera:
+            small = drawn.permute(2, 0, 1)[None]
+            large = functional.interpolate(small, size[::-1], mode="bilinear")
+            drawn = large[0].permute(1, 2, 0)
         return drawn[..., :3] + drawn[..., 3:] * behind.view(*drawn.shape[:2], 3)
 
     def _behind(
