@@ -182,7 +182,7 @@ def test_the_command_says_when_the_judge_may_judge(tmp_path, weights, monkeypatc
     assert cli.main([*command, "--speech-s", "1.5", "4"]) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "the judge may judge 1.5 s of speech and more",
-        "the judge may judge 1.5 s of speech and more, in clips of 2.5 s and more",
+        "the judge may judge 1.5 s of speech and more, in clips of 2 s and more",
     ]
     assert cli.main([*command, "--speech-s", "1.5", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

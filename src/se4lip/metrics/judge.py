@@ -64,7 +64,7 @@ class Gate:
 
     least_speech_s: float | None = None
     least_speech_long_s: float | None = None
-    long_clip_s: float = 2.5
+    long_clip_s: float = 2.0
     needed: float = 0.95
     tolerance_frames: int = 1
     examined_on: tuple[str, ...] = ()
