@@ -145,6 +145,17 @@ def test_it_speaks(made, tmp_path):
     assert done.frames == 100
 
 
+def test_it_takes_shortcuts_when_told_to(made, tmp_path):
+    folder, file, _ = made
+    said = folder / "videos" / "take01.mp4", tmp_path / "said.mp4"
+    features = folder / "features" / "take01.npy"
+    avatar = load_avatar(file)
+    speak(avatar, *said, features=features, shortcut="half-resolution")
+    assert avatar.head.shortcut == "half-resolution"
+    with pytest.raises(InputError, match="'cached-density' is for radiance fields, and this"):
+        speak("grid-s1", *said, features=features, shortcut="cached-density")
+
+
 def test_it_is_no_onnx_graph(made, tmp_path):
     with pytest.raises(InputError, match=r"is a radiance field, whose drawing is no ONNX graph"):
         export_onnx(tmp_path / "out", avatar=made[1])

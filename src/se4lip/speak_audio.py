@@ -22,6 +22,7 @@ from se4lip.encoder.streaming import SpeechStream
 from se4lip.features.catalogue import OURS, load_features
 from se4lip.head.base import Head
 from se4lip.head.motion import there_and_back
+from se4lip.head.nerf.head import Shortcut
 from se4lip.head.speech_window import CONTEXT_FRAMES
 from se4lip.io.audio import iter_speech, read_speech
 from se4lip.io.certificates import chosen_certificate
@@ -67,6 +68,7 @@ def speak(
     label: bool = False,
     credentials: tuple[Path, Path] | None = None,
     feature_weights: Path | None = None,
+    shortcut: Shortcut = "none",
 ) -> Spoken:
     """Write a video of ``avatar`` saying ``audio``; its head moves as in its recordings.
 
@@ -76,7 +78,8 @@ def speak(
     encoder's; an avatar trained on features of others computes those, from ``feature_weights`` if
     they are not where they are looked for. ``on_progress`` is told the seconds of video that are
     done. ``label`` burns the word "synthetic" into the picture; ``credentials`` are certificate and
-    key of who signs the video (docs/provenance.md).
+    key of who signs the video (docs/provenance.md). ``shortcut`` is what the drawing of a radiance
+    field may leave out (`nerf.head`).
 
     Raises:
         InputError: a file that cannot be read or written, features of another encoder than the
@@ -90,6 +93,7 @@ def speak(
     audio, out = Path(audio), Path(out)
     if not isinstance(avatar, Avatar):
         avatar = load_avatar(avatar)
+    avatar = avatar.taking(shortcut)
     head: Head = avatar.head
     clock = _Clock()
     parts = avatar.parts

@@ -17,7 +17,7 @@ from se4lip.face.person import Framing, Look, Person
 from se4lip.face.pose import Skull
 from se4lip.face.torso import TorsoTemplate
 from se4lip.head.base import Motion
-from se4lip.head.nerf.head import NerfHead, NerfHeadConfig
+from se4lip.head.nerf.head import NerfHead, NerfHeadConfig, Shortcut
 from se4lip.head.splat.gaussians import RawGaussians
 from se4lip.head.splat.head import SplatHead, SplatHeadConfig
 from se4lip.io.config import from_plain, to_plain
@@ -56,6 +56,20 @@ class Avatar:
     @property
     def renderer(self) -> Renderer:
         return "nerf" if isinstance(self.head, NerfHead) else "splat"
+
+    def taking(self, shortcut: Shortcut) -> Avatar:
+        """This avatar, drawn faster and a little worse; its head is changed in place.
+
+        Raises: InputError when the head is not a radiance field and has no shortcuts.
+        """
+        if isinstance(self.head, NerfHead):
+            self.head.shortcut = shortcut
+        elif shortcut != "none":
+            raise InputError(
+                f"the shortcut {shortcut!r} is for radiance fields, and this avatar is made of 3D "
+                "Gaussians: leave --shortcut out"
+            )
+        return self
 
     def check_encoder(self, given: EncoderIdentity) -> None:
         """Raises: InputError when ``given`` is another encoder than the head was trained with."""

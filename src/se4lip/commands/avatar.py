@@ -19,6 +19,7 @@ from se4lip.evaluate_avatar import (
 )
 from se4lip.evaluate_avatar import evaluate_avatar as judge
 from se4lip.evaluate_avatar import sheet as sheet_of
+from se4lip.head.nerf.head import Shortcut
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.io.video import writable_video, write_video
@@ -102,6 +103,7 @@ def speak(arguments: list[str]) -> int | None:
         feature_weights: Path | None = None,
         label: bool = False,
         credentials: tuple[Path, Path] | None = None,
+        shortcut: Shortcut = "none",
         json: bool = False,
     ) -> None:
         """Let an avatar say what is heard in a recording.
@@ -118,6 +120,7 @@ def speak(arguments: list[str]) -> int | None:
             label: Burn the word "synthetic" into the picture.
             credentials: Your certificate chain and private key, two PEM files, to sign the video
                 with; a self-made certificate of this computer by default.
+            shortcut: What the drawing of a radiance field may leave out, to be faster.
             json: Print the summary as JSON on standard output.
         """
         with progress("speaking") as (_, advance):
@@ -132,6 +135,7 @@ def speak(arguments: list[str]) -> int | None:
                 label=label,
                 credentials=credentials,
                 feature_weights=feature_weights,
+                shortcut=shortcut,
             )
         if json:
             print_json({**asdict(done), "frames_per_s": done.frames_per_s})
