@@ -14,8 +14,8 @@ from se4lip.metrics.comparison import (
 )
 from se4lip.metrics.visemes import VISEME_OF, VISEMES
 
-ARPABET = """aa ae ah ao aw ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw
- v w y z zh"""
+ARPABET = """aa ae ah ao aw ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh
+ uw v w y z zh"""
 
 
 @settings(max_examples=50, deadline=None)
@@ -35,7 +35,7 @@ def test_area_of_one_kind_alone_is_unknown():
 
 
 def test_explained_variance_of_the_mean_is_nothing_and_of_the_truth_all():
-    real = np.random.default_rng(0).normal(size=(50, 3)) + [1, 20, -3]
+    real = np.random.default_rng(0).normal(loc=(1, 20, -3), size=(50, 3))
     assert explained_variance(real, real) == 1
     assert explained_variance(np.tile(real.mean(0), (50, 1)), real) == pytest.approx(0)
     assert explained_variance(-real, real) < 0
