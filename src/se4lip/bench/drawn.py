@@ -27,7 +27,7 @@ from se4lip.metrics.judge_lips import face_motion
 from se4lip.rendered_takes import Rendered, sound_of
 from se4lip.train.avatar_material import takes_of
 from se4lip.train.listener import Listener
-from se4lip.types import FaceTrack, InputError, Speech
+from se4lip.types import FRAME_RATE_HZ, FaceTrack, InputError, Speech
 
 Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -52,6 +52,7 @@ def draw_clips(
     says of them together, or why it says nothing."""
     clips: dict[str, dict[str, float | None]] = {}
     heard: dict[str, list[Tensor]] = {"drawn": [], "real": []}
+    lengths: list[int] = []  # frames
     try:
         network, silent = load_judge(), ""
     except InputError as error:
@@ -62,6 +63,7 @@ def draw_clips(
         if has_look(avatar, data, take, videos):
             one = render_take(avatar, data, take, listener, "speech", tracker, videos)
             figures = judge_drawn(one)
+            lengths.append(len(one.drawn_track))
             clips[take.clip] = {k: None if math.isnan(v) else v for k, v in figures.items()}
             for what, track in (("drawn", one.drawn_track), ("real", one.real_track)):
                 if network is not None:
@@ -70,7 +72,8 @@ def draw_clips(
     try:
         for what, rows in heard.items():
             if network is not None:
-                reading = read_judge(network, judge_gate(), rows)
+                clip_s = min(lengths, default=0) / FRAME_RATE_HZ
+                reading = read_judge(network, judge_gate(), rows, clip_s)
                 found["judge"][what] = [reading.offset_frames, reading.confidence]
     except InputError as error:
         found["judge"], found["no_judge"] = {}, str(error)
