@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
@@ -65,3 +66,19 @@ class Head(Protocol):
     ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         """One picture per row; ``motion`` has as many rows."""
         ...
+
+
+@torch.inference_mode()
+def drawn_rows(
+    draw: Callable[..., Float[Tensor, "H W 3"]],
+    device: torch.device,
+    codes: Float[Tensor, "T K"],
+    motion: Motion,
+    size_px: int | None,
+) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """`Head.pictures` by ``draw``, which is given mouth, eyes, look, pose, pose of the torso and
+    ``size_px``, and gives colours in [0, 1]."""
+    driven = (codes, motion.eyes, motion.look, motion.camera_from_head, motion.camera_from_torso)
+    for row in zip(*(torch.as_tensor(track).to(device) for track in driven), strict=True):
+        picture = draw(*row, size_px)
+        yield (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).cpu().numpy()

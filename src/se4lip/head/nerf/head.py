@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from se4lip.head.base import Motion
+from se4lip.head.base import Motion, drawn_rows
 from se4lip.head.camera import resized
 from se4lip.head.nerf.backdrop import Backdrop, BackdropConfig
 from se4lip.head.nerf.drawing import NO_CACHE, Baked, bake, cache_density, draw_field
@@ -108,23 +108,11 @@ class NerfHead(nn.Module):
         twin.load_state_dict(state)
         return twin
 
-    @torch.inference_mode()
     def pictures(
         self, codes: Float[Tensor, "T K"], motion: Motion, size_px: int | None = None
     ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         """One picture per row of mouth codes (`speech` makes them of features)."""
-        device = self.cell_weight.device
-        driven = (
-            codes,
-            motion.eyes,
-            motion.look,
-            motion.camera_from_head,
-            motion.camera_from_torso,
-        )
-        rows = zip(*(torch.as_tensor(track).to(device) for track in driven), strict=True)
-        for mouth, eyes, look, with_head, with_torso in rows:
-            picture = self.draw(mouth, eyes, look, with_head, with_torso, size_px)
-            yield (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).cpu().numpy()
+        return drawn_rows(self.draw, self.cell_weight.device, codes, motion, size_px)
 
     @torch.no_grad()
     def draw(
