@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from se4lip.metrics.image import box_mask, pictures, psnr, ssim
+from se4lip.metrics.image import _gaussian, box_mask, pictures, psnr, ssim
 from se4lip.types import InputError
 
 
@@ -135,3 +135,13 @@ def test_pictures_that_cannot_be_compared_are_refused_in_one_sentence() -> None:
     )
     with pytest.raises(InputError, match="data_range is 0, but it must be positive: 1 or 255"):
         psnr(picture, picture, 0)
+
+
+def test_similarity_can_teach_after_it_has_judged():
+    a, b = torch.rand(2, 1, 3, 17, 19)
+    _gaussian.cache_clear()
+    with torch.inference_mode():
+        ssim(a, b, 1.0)
+    taught = a.clone().requires_grad_()
+    ssim(taught, b, 1.0).sum().backward()
+    assert taught.grad.abs().sum() > 0

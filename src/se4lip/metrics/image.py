@@ -101,9 +101,11 @@ def pictures(frames: UInt8[np.ndarray, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
 
 @functools.lru_cache(maxsize=8)
 def _gaussian(dtype: torch.dtype, device: torch.device) -> Float[Tensor, " K"]:
-    offset = torch.arange(SSIM_WINDOW_PX, dtype=torch.float64) - SSIM_WINDOW_PX // 2
-    window = torch.exp(-0.5 * (offset / SSIM_SIGMA_PX) ** 2)
-    return (window / window.sum()).to(device, dtype)
+    # Kept for later calls, which may want gradients though this one does not.
+    with torch.inference_mode(False):
+        offset = torch.arange(SSIM_WINDOW_PX, dtype=torch.float64) - SSIM_WINDOW_PX // 2
+        window = torch.exp(-0.5 * (offset / SSIM_SIGMA_PX) ** 2)
+        return (window / window.sum()).to(device, dtype)
 
 
 def _masked_mean(
