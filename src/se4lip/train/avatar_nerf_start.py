@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from se4lip.face.expression import INNER_LIPS, OUTER_LIPS, lower_share
 from se4lip.head.camera import project_px, transform
 from se4lip.head.nerf.backdrop import SHARE_SIZE, BackdropConfig
 from se4lip.head.nerf.field import FieldConfig
 from se4lip.head.nerf.head import NerfHead, NerfHeadConfig
 from se4lip.head.nerf.shell import Shell, ShellConfig
-from se4lip.head.splat.canonical import FACE_OVAL, Canonical, canonical_head
+from se4lip.head.splat.canonical import FACE_OVAL, Canonical
 from se4lip.train.avatar_material import Material
-from se4lip.train.avatar_speech import aperture_cm
-from se4lip.train.avatar_start import plate_of
+from se4lip.train.avatar_start import canonical_of, plate_of, reference_of
 
 _CODES_TRIED = 80  # to which the shell's maps are fitted
 _SURVEYS = 8
@@ -40,18 +38,7 @@ def start_nerf(
     """A head that shows its person from one reference picture, not yet trained."""
     person, shown = material.person, material.shown
     mouth, camera = person.mouth, person.camera
-    gap = aperture_cm(mouth, shown.mouth)
-    open_code = shown.mouth[gap >= np.quantile(gap, 0.95)].mean(0)
-    canonical = canonical_head(
-        mouth.decode(open_code[None])[0],
-        mouth.basis_cm,
-        material.eye_basis_cm,
-        lower_share(mouth.shape_cm, mouth.shape_cm),
-        INNER_LIPS,
-        OUTER_LIPS,
-        camera,
-        person.mean_pose,
-    )
+    canonical, open_code = canonical_of(material)
     rest = torch.from_numpy(person.mean_pose).float()
     points = canonical.raw.means
     pixels = project_px(transform(rest, points), camera)
@@ -96,7 +83,7 @@ def start_nerf(
         head.shell.origin.copy_(torch.from_numpy(open_code))
         _fit_shell(head.shell, canonical, torch.from_numpy(shown.mouth))
         head.backdrop.rest.copy_(rest)
-        i = _reference(material, open_code)
+        i = reference_of(material, open_code)
         picture = torch.from_numpy(shown.pictures[i]).float() / 255
         plate = torch.from_numpy(plate_of(shown.pictures, pixels.numpy()))
         seen = (picture - plate).abs().amax(-1) > _CONTRAST
@@ -112,15 +99,6 @@ def start_nerf(
             codes_of = (shown.mouth[i], shown.motion.eyes[i], shown.motion.look[i])
             head.survey(*(torch.from_numpy(code) for code in codes_of))
     return head
-
-
-def _reference(material: Material, open_code: Float32[np.ndarray, " K"]) -> int:
-    """The picture nearest to the canonical head."""
-    shown, motion = material.shown, material.shown.motion
-    far = np.abs(shown.mouth - open_code).sum(1) + np.abs(motion.look).sum(1)
-    far += np.abs(motion.camera_from_head - material.person.mean_pose).sum((1, 2))
-    far += 3 * np.abs(motion.eyes).sum(1)
-    return int(np.argmin(far))
 
 
 def _fit_shell(shell: Shell, canonical: Canonical, mouths: Float[Tensor, "M K"]) -> None:

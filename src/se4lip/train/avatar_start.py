@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Float32
 
 from se4lip.face.expression import INNER_LIPS, OUTER_LIPS, lower_share
 from se4lip.head.camera import project_px
-from se4lip.head.splat.canonical import CanonicalConfig, canonical_head
+from se4lip.head.splat.canonical import Canonical, CanonicalConfig, canonical_head
 from se4lip.head.splat.head import SplatHead, SplatHeadConfig
 from se4lip.train.avatar_material import Material
 from se4lip.train.avatar_speech import aperture_cm
@@ -20,19 +20,7 @@ def start_head(
     """A head that shows its person from one reference picture, not yet trained."""
     person, shown = material.person, material.shown
     mouth, camera = person.mouth, person.camera
-    gap = aperture_cm(mouth, shown.mouth)
-    open_code = shown.mouth[gap >= np.quantile(gap, 0.95)].mean(0)
-    canonical = canonical_head(
-        mouth.decode(open_code[None])[0],
-        mouth.basis_cm,
-        material.eye_basis_cm,
-        lower_share(mouth.shape_cm, mouth.shape_cm),
-        INNER_LIPS,
-        OUTER_LIPS,
-        camera,
-        person.mean_pose,
-        config,
-    )
+    canonical, open_code = canonical_of(material, config)
     head = SplatHead(
         SplatHeadConfig(
             camera=camera,
@@ -62,6 +50,37 @@ def start_head(
     return head
 
 
+def canonical_of(
+    material: Material, config: CanonicalConfig | None = None
+) -> tuple[Canonical, Float32[np.ndarray, " K"]]:
+    """The head with its mouth open, where every renderer starts, and the code that opens it."""
+    person = material.person
+    mouth, codes = person.mouth, material.shown.mouth
+    gap = aperture_cm(mouth, codes)
+    open_code = codes[gap >= np.quantile(gap, 0.95)].mean(0)
+    canonical = canonical_head(
+        mouth.decode(open_code[None])[0],
+        mouth.basis_cm,
+        material.eye_basis_cm,
+        lower_share(mouth.shape_cm, mouth.shape_cm),
+        INNER_LIPS,
+        OUTER_LIPS,
+        person.camera,
+        person.mean_pose,
+        config,
+    )
+    return canonical, open_code
+
+
+def reference_of(material: Material, open_code: Float32[np.ndarray, " K"]) -> int:
+    """The picture nearest to the canonical head."""
+    shown, motion = material.shown, material.shown.motion
+    far = np.abs(shown.mouth - open_code).sum(1) + np.abs(motion.look).sum(1)
+    far += np.abs(motion.camera_from_head - material.person.mean_pose).sum((1, 2))
+    far += 3 * np.abs(motion.eyes).sum(1)
+    return int(np.argmin(far))
+
+
 def _coloured(
     head: SplatHead, material: Material, open_code: Float32[np.ndarray, " K"]
 ) -> Float[np.ndarray, "N 2"]:
@@ -70,10 +89,7 @@ def _coloured(
     Returns where in the picture the Gaussians are.
     """
     shown, motion = material.shown, material.shown.motion
-    far = np.abs(shown.mouth - open_code).sum(1) + np.abs(motion.look).sum(1)
-    far += np.abs(motion.camera_from_head - material.person.mean_pose).sum((1, 2))
-    far += 3 * np.abs(motion.eyes).sum(1)
-    i = int(np.argmin(far))
+    i = reference_of(material, open_code)
     codes = (shown.mouth[i], motion.eyes[i], motion.look[i])
     gaussians = head.gaussians(*(torch.from_numpy(code) for code in codes))
     placed = head.posed(
