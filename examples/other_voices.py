@@ -3,9 +3,9 @@
     pip install kokoro-onnx pocketsphinx soxr
     python examples/other_voices.py grid_s1 -o grid_s1_voices --model kokoro.onnx --voices VOICES
 
-Kokoro-82M (Apache-2.0) says the sentence of every training clip of a prepared GRID data set;
-forced alignment finds each phone in the new sound and in the old one, and the lips of the clip
-are re-timed to it. What comes out is a data set like any other:
+Kokoro-82M (Apache-2.0) says the sentence of every training clip of a prepared GRID data set, in
+its English voices or, with ``--blend``, in voices between two of them; forced alignment finds each
+phone in the new sound and in the old one, and the lips of the clip are re-timed to it. What comes out is a data set like any other:
 
     se4lip train encoder grid_s1 grid_s1_voices -o run
 
@@ -44,8 +44,8 @@ MARGIN_S = 0.3  # of silence that is kept around the speech
 LETTER_A = "\u02c8e\u026a"  # alone it would be read as an article
 
 
-def say(kokoro: Kokoro, sentence: str, voice: str, speed: float) -> np.ndarray:
-    """16-kHz speech of a GRID sentence."""
+def say(kokoro: Kokoro, sentence: str, voice: np.ndarray, speed: float) -> np.ndarray:
+    """16-kHz speech of a GRID sentence in the voice of a style ``[510, 1, 256]``."""
 
     def phonemes(text: str) -> str:
         return kokoro.tokenizer.phonemize(text, "en-gb") if text else ""
@@ -59,15 +59,25 @@ def say(kokoro: Kokoro, sentence: str, voice: str, speed: float) -> np.ndarray:
     return soxr.resample(np.asarray(samples, np.float32).reshape(-1), rate, RATE)
 
 
-def opened(model: Path, styles: dict[str, Path]) -> Kokoro:
+def cast_for(
+    name: str, seed: int, styles: dict[str, np.ndarray], blended: bool
+) -> tuple[str, np.ndarray, float]:
+    """Who says a clip's sentence: name, style and speed. Blends lie between two of the voices."""
+    draw = random.Random(f"{seed} {name}")
+    voice = draw.choice(list(styles))
+    speed = draw.uniform(0.85, 1.3)
+    if not blended:
+        return voice, styles[voice], speed
+    other, share = draw.choice([one for one in styles if one != voice]), draw.uniform(0.3, 0.7)
+    return f"{voice}-{other}", (1 - share) * styles[voice] + share * styles[other], speed
+
+
+def opened(model: Path, styles: dict[str, np.ndarray]) -> Kokoro:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(model), options)
-    shaped = {
-        name: np.fromfile(file, np.float32).reshape(-1, 1, 256) for name, file in styles.items()
-    }
     with tempfile.NamedTemporaryFile(suffix=".npz") as bundle:  # the library wants one file
-        np.savez(bundle, **shaped)
+        np.savez(bundle, **styles)
         bundle.flush()
         return Kokoro.from_session(session, bundle.name)
 
@@ -143,9 +153,13 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--voices", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=101)
+    parser.add_argument("--blend", action="store_true", help="voices between two of the styles")
     given = parser.parse_args()
 
-    styles = {file.stem: file for file in sorted(given.voices.glob("[ab][fm]_*.bin"))}
+    styles = {
+        file.stem: np.fromfile(file, np.float32).reshape(-1, 1, 256)
+        for file in sorted(given.voices.glob("[ab][fm]_*.bin"))
+    }
     names = clips_of(open_dataset(given.dataset), "train")
     sounds = given.out / "sounds"
     writable_folder(given.out / "clips")
@@ -153,11 +167,9 @@ def main() -> None:
     kokoro = opened(given.model, styles)
     cast = {}
     for name in with_progress(names, "speaking"):
-        draw = random.Random(f"{given.seed} {name}")
-        cast[name] = draw.choice(list(styles))
-        speed = draw.uniform(0.85, 1.3)
+        cast[name], style, speed = cast_for(name, given.seed, styles, given.blend)
         if not (sounds / f"{name}.npy").exists():
-            spoken = say(kokoro, transcript(name), cast[name], speed)
+            spoken = say(kokoro, transcript(name), style, speed)
             np.save(sounds / f"{name}.part.npy", spoken)
             (sounds / f"{name}.part.npy").rename(sounds / f"{name}.npy")
 

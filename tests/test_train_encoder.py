@@ -20,12 +20,13 @@ from se4lip.audio.augment import (
     draw_speech,
     reverberate,
 )
-from se4lip.encoder.lips import LipEncoderConfig
+from se4lip.encoder.lips import LipEncoderConfig, grey
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.encoder.speech import SpeechEncoderConfig
 from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictures, draw_lips
 from se4lip.face.contour import mirrored_columns
 from se4lip.train.corpus import Corpus, columns_at, cut_lips, cut_speech, draw_stretches
+from se4lip.train.devices import arithmetic
 from se4lip.train.encoder import (
     EncoderRecipe,
     EncoderTask,
@@ -68,7 +69,13 @@ def recipe(steps=30, **changes):
     loop = LoopConfig(steps=steps, warmup_steps=5, log_every=10, learning_rate=3e-3)
     return replace(
         EncoderRecipe(
-            SMALL, plain, loop=loop, clips_per_step=4, windows_per_clip=12, context_s=0.2
+            SMALL,
+            plain,
+            loop=loop,
+            clips_per_step=4,
+            windows_per_clip=12,
+            context_s=0.2,
+            precision="float32",
         ),
         **changes,
     )
@@ -265,6 +272,48 @@ def test_lip_augmentation_off_is_a_resized_grey_picture():
     )
     contour = torch.randn(2, 3, 147)
     torch.testing.assert_close(augment_contour(contour, draws), contour)
+
+
+def test_untouched_lips_are_as_they_were_filmed_or_mirrored():
+    config = LipAugmentConfig(untouched=1.0, noise=0.5, patch=1.0, blur=1.0, filter=1.0)
+    draws = draw_lips(8, 3, 147, config, torch.Generator().manual_seed(0))
+    assert 0 < draws.mirror.sum() < 8
+    lips, contour = 255 * torch.rand(8, 3, 48, 48, 3), torch.randn(8, 3, 147)
+    pictures, moved = augment_pictures(lips, 48, draws), augment_contour(contour, draws)
+    filmed = grey(lips)
+    filmed[draws.mirror] = filmed[draws.mirror].flip(-1)
+    torch.testing.assert_close(pictures, filmed.clamp_min(1e-3), rtol=0, atol=1e-4)
+    straight = ~draws.mirror
+    torch.testing.assert_close(moved[straight], contour[straight])
+    torch.testing.assert_close(augment_contour(moved, draws), contour)
+
+
+def test_a_share_of_clips_is_untouched_and_the_others_are_drawn_as_ever():
+    plain, half = LipAugmentConfig(), LipAugmentConfig(untouched=0.5)
+    changed = draw_lips(40, 2, 147, plain, torch.Generator().manual_seed(2))
+    mixed = draw_lips(40, 2, 147, half, torch.Generator().manual_seed(2))
+    kept = (mixed.contour_gain == 1).nonzero()[:, 0]
+    rest = (mixed.contour_gain != 1).nonzero()[:, 0]
+    assert 8 < len(kept) < 32
+    assert torch.equal(mixed.affine[rest], changed.affine[rest])
+    assert torch.equal(mixed.tone[rest], changed.tone[rest])
+
+
+def test_untouched_speech_changes_in_level_alone():
+    power = speechlike(batch=3)
+    config = SpeechAugmentConfig(untouched=1.0)
+    draws = draw_speech(3, 257, config, torch.Generator().manual_seed(4))
+    heard = augment_speech(power, power.flip(0), draws)
+    gain = 10 ** (draws.gain_db / 10)
+    torch.testing.assert_close(heard, power * gain[:, None, None], rtol=1e-3, atol=1e-12)
+
+
+def test_precision_is_chosen_by_the_processor_unless_it_is_given():
+    cpu = torch.device("cpu")
+    assert arithmetic("float32", cpu) is None
+    assert arithmetic("bfloat16", cpu) is torch.bfloat16
+    tiles = torch.cpu._is_amx_tile_supported()
+    assert arithmetic("auto", cpu) is (torch.bfloat16 if tiles else None)
 
 
 def test_every_clip_keeps_one_branch():

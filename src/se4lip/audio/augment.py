@@ -8,10 +8,10 @@ resumed to the bit and split over processes without changing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from se4lip.audio.timebase import COLUMN_HOP
@@ -35,6 +35,7 @@ class SpeechAugmentConfig:
     babble: float = 0.25
     babble_snr_db: tuple[float, float] = (5.0, 25.0)
     gain_db: tuple[float, float] = (-20.0, 10.0)
+    untouched: float = 0.0  # share of clips that are heard as they were recorded, but for gain
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def draw_speech(
     cutoff = torch.where(chance(config.band_limit), uniform(0.4, 0.95), torch.ones(batch))
     response -= 600 * (torch.linspace(0, 1, bins) - cutoff[:, None]).clamp(min=0)
     quiet = torch.full((batch,), -math.inf)
-    return SpeechDraws(
+    draws = SpeechDraws(
         formants=factor(config.formants, voice),
         pitch=factor(config.pitch, voice),
         equalizer_db=response,
@@ -92,6 +93,21 @@ def draw_speech(
         noise_seed=torch.randint(1 << 30, (batch,), generator=generator),
         babble_db=torch.where(chance(config.babble), -uniform(*config.babble_snr_db), quiet),
         gain_db=uniform(*config.gain_db),
+    )
+    return _but_for(chance(config.untouched), draws) if config.untouched else draws
+
+
+def _but_for(untouched: Bool[Tensor, " B"], draws: SpeechDraws) -> SpeechDraws:
+    """``draws``, in which the ``untouched`` clips keep voice, room and microphone."""
+    rows = untouched[:, None]
+    return replace(
+        draws,
+        formants=draws.formants.masked_fill(untouched, 1),
+        pitch=draws.pitch.masked_fill(untouched, 1),
+        equalizer_db=draws.equalizer_db.masked_fill(rows, 0),
+        decay_s=draws.decay_s.masked_fill(untouched, 0),
+        noise_db=draws.noise_db.masked_fill(untouched, -math.inf),
+        babble_db=draws.babble_db.masked_fill(untouched, -math.inf),
     )
 
 

@@ -7,7 +7,7 @@ whole clip, because a face does not change while it speaks.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from se4lip.face.contour import mirrored_columns
+
+LUMA = torch.tensor([0.299, 0.587, 0.114])  # BT.601
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class LipAugmentConfig:
     contour_noise: float = 0.10
     drop_picture: float = 0.25
     drop_contour: float = 0.25
+    untouched: float = 0.0  # share of clips left as they were filmed, but for mirror and dropping
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,7 @@ def draw_lips(
     )
     affine = torch.stack([torch.stack(row, 1) for row in rows], 1)
 
-    weights = torch.tensor([0.299, 0.587, 0.114]) * torch.exp(
-        config.grey_mix * normal(3).clamp(-2, 2)
-    )
+    weights = LUMA * torch.exp(config.grey_mix * normal(3).clamp(-2, 2))
     identity = torch.zeros(5, 5)
     identity[2, 2] = 1
     filtered = uniform() < config.filter
@@ -103,7 +104,7 @@ def draw_lips(
     # At least one branch must see the lips.
     keep_contour = (uniform() >= config.drop_contour) | ~keep_picture
     steady = config.contour_noise * normal(1, contour)
-    return LipDraws(
+    draws = LipDraws(
         affine=affine,
         bend=config.bend * normal(2, 4, 4),
         tremble=config.tremble * normal(frames, 2),
@@ -129,6 +130,36 @@ def draw_lips(
         keep_picture=keep_picture,
         keep_contour=keep_contour,
     )
+    return _but_for(uniform() < config.untouched, draws) if config.untouched else draws
+
+
+def _but_for(untouched: Bool[Tensor, " B"], draws: LipDraws) -> LipDraws:
+    """``draws``, in which the ``untouched`` clips are only mirrored and lose branches."""
+    sign = torch.where(draws.mirror, -1.0, 1.0)
+    plain = torch.zeros_like(draws.affine)
+    plain[:, 0, 0], plain[:, 1, 1] = sign, 1.0
+    identity = torch.zeros(5, 5)
+    identity[2, 2] = 1
+    as_filmed = {
+        "affine": plain,
+        "bend": torch.zeros(()),
+        "tremble": torch.zeros(()),
+        "grey": LUMA,
+        "tone": torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0]),
+        "blur": torch.zeros(()),
+        "filter": identity,
+        "patch": torch.zeros(()),
+        "contour_gain": torch.ones(()),
+        "contour_mix": torch.eye(draws.contour_mix.shape[-1]),
+        "contour_noise": torch.zeros(()),
+    }
+
+    def chosen(name: str) -> Tensor:
+        drawn: Tensor = getattr(draws, name)
+        rows = untouched.reshape(-1, *(1,) * (drawn.ndim - 1))
+        return torch.where(rows, as_filmed[name], drawn)
+
+    return replace(draws, **{name: chosen(name) for name in as_filmed})
 
 
 def augment_pictures(
@@ -136,7 +167,7 @@ def augment_pictures(
 ) -> Float[Tensor, "B T size size"]:
     """RGB crops in 0..255 -> grey pictures in about 0..1 of another mouth under another light."""
     batch, frames = lips.shape[:2]
-    grey = torch.einsum("bthwc,bc->bthw", lips / 255, draws.grey)
+    grey = torch.einsum("bthwc,bc->bthw", lips, draws.grey / 255)
     grid = functional.affine_grid(draws.affine, [batch, 1, size_px, size_px], align_corners=False)
     bend = functional.interpolate(
         draws.bend, (size_px, size_px), mode="bicubic", align_corners=True

@@ -135,8 +135,12 @@ def cut_lips(
     low, high = first + low, first + high
 
     def blend(rows: Tensor) -> Tensor:
-        weight = share.reshape(*share.shape, *(1,) * (rows.ndim - 1))
-        return torch.lerp(rows[low].float(), rows[high].float(), weight)
+        blended = rows.new_empty((*share.shape, *rows.shape[1:]), dtype=torch.float32)
+        for out, before, after, weight in zip(blended, low, high, share, strict=True):
+            out.copy_(rows[before])
+            if weight.any():  # half of the stretches keep their speed, and pictures are large
+                out.lerp_(rows[after].float(), weight.reshape(-1, *(1,) * (rows.ndim - 1)))
+        return blended
 
     silent = corpus.silent[torch.where(share < 0.5, low, high)]
     return blend(corpus.lips), blend(corpus.contour), silent, valid

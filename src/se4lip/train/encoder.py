@@ -33,7 +33,14 @@ from se4lip.train.corpus import (
     draw_stretches,
     lead_frames,
 )
-from se4lip.train.devices import chosen_device, is_chief, machine, processes
+from se4lip.train.devices import (
+    Precision,
+    arithmetic,
+    chosen_device,
+    is_chief,
+    machine,
+    processes,
+)
 from se4lip.train.loop import LoopConfig, step_seed, train
 from se4lip.train.split import Split, clips_of
 from se4lip.train.validation import Probe, probe, probes_of
@@ -45,8 +52,10 @@ class EncoderRecipe:
     """Everything that decides what comes out of a training run, but for the data."""
 
     model: SE4LipConfig = field(default_factory=SE4LipConfig)
-    speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
-    lip_augment: LipAugmentConfig = field(default_factory=LipAugmentConfig)
+    speech_augment: SpeechAugmentConfig = field(
+        default_factory=lambda: SpeechAugmentConfig(untouched=0.25)
+    )
+    lip_augment: LipAugmentConfig = field(default_factory=lambda: LipAugmentConfig(untouched=0.25))
     loop: LoopConfig = field(default_factory=LoopConfig)
     clips_per_step: int = 16
     windows_per_clip: int = 20
@@ -55,6 +64,7 @@ class EncoderRecipe:
     context_s: float = 1.0  # sound before the stretch, from which the channel is known
     validation_clips: int = 100  # of each data set, evenly spread
     auxiliary: float = 0.2  # weight of reading lip shape from the speech embedding
+    precision: Precision = "auto"  # of matrix products; auto is bfloat16 where that is faster
 
 
 class EncoderTask:
@@ -253,8 +263,7 @@ def train_encoder(
             "start": encoder_identity(start).sha256 if start else None,
         }
         task = EncoderTask(module, recipe, corpus, probes)
-        autocast = torch.bfloat16 if where.type == "cuda" else None
-        trained = train(task, recipe.loop, out, identity, autocast)
+        trained = train(task, recipe.loop, out, identity, arithmetic(recipe.precision, where))
         if is_chief():
             metadata = {"name": name, "recipe": to_plain(recipe), "machine": machine(where)}
             save_encoder(out / "encoder.safetensors", trained.cpu(), metadata)
