@@ -299,6 +299,14 @@ def test_a_share_of_clips_is_untouched_and_the_others_are_drawn_as_ever():
     assert torch.equal(mixed.tone[rest], changed.tone[rest])
 
 
+def test_no_clip_is_drawn_twice_into_a_batch_unless_there_are_too_few():
+    for clips, distinct in ((16, 16), (40, 16), (3, 3)):
+        drawn = draw_stretches(
+            torch.full((clips,), 75), 16, 40, (1, 1), torch.Generator().manual_seed(1)
+        )
+        assert len(drawn.clip.unique()) == distinct
+
+
 def test_untouched_speech_changes_in_level_alone():
     power = speechlike(batch=3)
     config = SpeechAugmentConfig(untouched=1.0)

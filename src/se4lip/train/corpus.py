@@ -104,8 +104,12 @@ def draw_stretches(
     speeds: tuple[float, float],
     generator: torch.Generator,
 ) -> Stretches:
-    """Clips in proportion to their length, speeds log-uniform for half of them, starts uniform."""
-    clip = torch.multinomial(corpus_frames.float(), batch, replacement=True, generator=generator)
+    """Clips in proportion to their length, speeds log-uniform for half of them, starts uniform.
+
+    No clip comes twice, for its moments would be negatives of themselves, unless there are too few.
+    """
+    few = len(corpus_frames) < batch
+    clip = torch.multinomial(corpus_frames.float(), batch, replacement=few, generator=generator)
     low, high = np.log(speeds[0]), np.log(speeds[1])
     speed = torch.exp(low + (high - low) * torch.rand(batch, generator=generator))
     speed = torch.where(torch.rand(batch, generator=generator) < 0.5, speed, torch.ones(batch))
