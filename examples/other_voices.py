@@ -5,7 +5,8 @@
 
 Kokoro-82M (Apache-2.0) says the sentence of every training clip of a prepared GRID data set, in
 its English voices or, with ``--blend``, in voices between two of them; forced alignment finds each
-phone in the new sound and in the old one, and the lips of the clip are re-timed to it. What comes out is a data set like any other:
+phone in the new sound and in the old one, and the lips of the clip are re-timed to it. What comes
+out is a data set like any other:
 
     se4lip train encoder grid_s1 grid_s1_voices -o run
 
