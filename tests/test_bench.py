@@ -9,166 +9,21 @@ import torch
 
 import puppet
 from se4lip.bench import ambiguity as ambiguity_bench
-from se4lip.bench import features as features_bench
 from se4lip.bench.ablation import AblationConfig, Heard, Pair, ablation
 from se4lip.bench.ambiguity import AmbiguityConfig, ambiguity
-from se4lip.bench.drawn import grid_of
-from se4lip.bench.features import FeaturesConfig, compare_features
-from se4lip.bench.lips import Asked, judge
-from se4lip.bench.memory import Memory
-from se4lip.bench.record import options, table
 from se4lip.bench.variants import Variant, VariantEncoder
 from se4lip.encoder.speech import SpeechEncoder
 from se4lip.features.acoustic import Mfcc
-from se4lip.features.base import hear_all
-from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.io.dataset import open_dataset
-from se4lip.metrics.closure import Phone
-from se4lip.train.avatar import AvatarRecipe, train_avatar
-from se4lip.train.avatar_material import MaterialConfig, folds_of
 from se4lip.train.split import clips_of
 from se4lip.types import InputError
 
-RECIPE = AvatarRecipe(
-    material=MaterialConfig(size_px=64, pictures=10, mouth_codes=3, replay_s=2.0),
-    canonical=CanonicalConfig(
-        interior_px=4, lips_px=4, face_px=8, hair_px=8, torso_px=8, interior_depth_cm=0.5
-    ),
-    curves=2,
-    hidden=8,
-)
-RECIPE = replace(
-    RECIPE,
-    speech=replace(RECIPE.speech, steps=5, validate_every=5),
-    pictures=replace(RECIPE.pictures, steps=2, validate_every=2),
-)
 SILENT = {"report": lambda line: None}
-
-
-@pytest.fixture(scope="module")
-def head(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bench")
-    dataset = puppet.make_dataset(folder)
-    made = train_avatar(dataset, folder / "head", RECIPE, features=folder / "features", **SILENT)
-    return dataset, made
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     return puppet.make_dataset(tmp_path_factory.mktemp("many"), recordings=20, frames=30)
-
-
-# --- features -------------------------------------------------------------------------------------
-
-SMALL = FeaturesConfig(
-    features=("logmel", "mfcc"), seeds=2, steps=30, voices=1, sounds=3, folds=2, drawn_takes=0
-)
-
-
-def test_features_are_compared_and_a_second_run_computes_nothing(head, tmp_path, monkeypatch):
-    dataset, made = head
-
-    def run():
-        return compare_features(
-            *(dataset, [made], [dataset], None, tmp_path / "work", tmp_path / "results"),
-            *(None, SMALL),
-            grid=tmp_path / "grid",
-            **SILENT,
-        )
-
-    page = run()
-    text, found = page.read_text(), json.loads(page.with_suffix(".json").read_text())
-    assert {row["set"] for row in found["rows"]} == {
-        "same speaker",
-        "same speaker, other voices",
-        open_dataset(dataset).name,
-    }
-    assert {row["seed"] for row in found["rows"]} == {0, 1}
-    own = [row for row in found["rows"] if row["set"] == "same speaker"]
-    # The puppet's sound is as loud as its mouth is open: either feature tells it.
-    opening = [clip["aperture_correlation"] for row in own for clip in row["clips"].values()]
-    assert np.nanmean(np.array(opening, float)) > 0.5
-    assert len(own[0]["clips"]) == 4, "two recordings of 4 s in blocks of 2 s, all asked about"
-    assert {gain["over"] for gain in found["gains"]} <= {"mfcc", "-"}
-    assert "± " in text and found["circumstances"]["seeds"] == "0, 1"
-    assert page.with_name(f"{page.stem}-bars.png").stat().st_size > 1000
-    assert len(list((tmp_path / "grid").glob("*.mp4"))) == 1
-
-    monkeypatch.setattr(features_bench, "judge", lambda *given: pytest.fail("judged again"))
-    monkeypatch.setattr(Mfcc, "__call__", lambda *given: pytest.fail("heard again"))
-    again = json.loads(run().with_suffix(".json").read_text())
-    assert again["rows"] == found["rows"]
-
-
-def test_folds_ask_about_every_frame_once_and_never_teach_it(head):
-    data = open_dataset(head[0])
-    asked = []
-    for train, test in folds_of(data, 2, block_s=1.0):
-        taught = {(take.clip, i) for take in train for i in range(take.start, take.stop)}
-        tested = [(take.clip, i) for take in test for i in range(take.start, take.stop)]
-        assert taught.isdisjoint(tested)
-        assert len(taught) + len(tested) == sum(map(data.frame_count, data.names))
-        asked += tested
-    assert len(asked) == len(set(asked)) == sum(map(data.frame_count, data.names))
-
-
-def test_lips_that_are_the_real_ones_are_perfect_and_late_ones_are_not():
-    opening = puppet.opening_cm(120)
-    real = puppet.points_cm(opening)
-    phones = [Phone("b", 0.0, 4.8)]
-    asked = Asked("clip", np.zeros(0, np.float32), puppet.track(120), phones)
-    same = judge(real, real, asked, closed_below=0.02)
-    assert same["aperture_correlation"] == pytest.approx(1)
-    assert (same["lmd_px256"], same["closed"], same["missed"]) == (0, 1, 0)
-    late = judge(real[:-3], real[3:], asked, closed_below=-1.0)
-    assert late["aperture_correlation"] < 0.9 and late["lmd_px256"] > 0.5
-    assert (late["closed"], late["missed"]) == (0, 1)
-    other = judge(real, real, replace(asked, of_this_person=False), closed_below=0.02)
-    assert np.isnan(other["lmd_px256"]) and other["aperture_correlation"] == pytest.approx(1)
-
-
-def test_pictures_of_all_features_lie_beside_each_other():
-    said = {name: [np.full((32, 32, 3), 9 * i, np.uint8)] for i, name in enumerate("abcd")}
-    (frame,) = grid_of(said)
-    assert frame.shape == (64, 96, 3)
-    assert frame[0, 40, 0] == 9 and frame[40, 0, 0] == 27 and not frame[40, 40:].any()
-
-
-# --- what was heard before ------------------------------------------------------------------------
-
-
-class Packing:
-    """Hears only in packs, and says so."""
-
-    identity = Mfcc().identity
-    packs_s = 3.0
-
-    def __init__(self):
-        self.calls = []
-
-    def __call__(self, samples):
-        self.calls.append(len(samples))
-        assert len(samples) <= 3.0 * 16_000
-        return np.add.reduceat(samples, np.arange(0, len(samples), 640))[:, None] / 640
-
-
-def test_many_clips_in_one_window_get_their_own_rows():
-    clips = [np.full(n, i + 1, np.float32) for i, n in enumerate((9000, 640, 12_345, 16_000))]
-    kind = Packing()
-    found = hear_all(kind, clips)
-    assert len(kind.calls) == 2
-    for i, (clip, rows) in enumerate(zip(clips, found, strict=True)):
-        assert len(rows) == -(-len(clip) // 640)
-        np.testing.assert_allclose(rows[: len(clip) // 640], i + 1)
-
-
-def test_memory_hears_a_clip_once(tmp_path):
-    kind, memory = Packing(), Memory(tmp_path)
-    clips = [np.ones(5000, np.float32), np.zeros(700, np.float32)]
-    first = memory.rows(kind, clips)
-    again = memory.rows(kind, clips[::-1])
-    assert len(kind.calls) == 1
-    np.testing.assert_array_equal(first[0], again[1])
 
 
 # --- ambiguity ------------------------------------------------------------------------------------
@@ -275,19 +130,3 @@ def test_the_ablation_ends_and_goes_on(many, tmp_path, monkeypatch):
     assert all(np.isfinite(row["figures"]["lips_r2"]) for row in rows)
     monkeypatch.setattr("se4lip.bench.ablation.train", lambda *a, **k: pytest.fail("again"))
     ablation(many, tmp_path / "work", tmp_path / "out", config, **SILENT)
-
-
-def test_options_are_told_as_they_are_typed():
-    assert options(AblationConfig()) == "the defaults"
-    changed = replace(FeaturesConfig(), features=("se4lip", "mfcc"), train_takes=60)
-    assert options(changed) == "`--features se4lip mfcc --train-takes 60`"
-
-
-def test_a_table_shows_what_is_unknown_as_a_dash():
-    assert table(["a", "b"], [["x", 0.12345], ["y", float("nan")], ["z", None]]).splitlines() == [
-        "| a | b |",
-        "|---|---|",
-        "| x | 0.123 |",
-        "| y | - |",
-        "| z | - |",
-    ]

@@ -1,89 +1,187 @@
-"""Heads that are drawn, tracked and judged clip by clip, as in ``evaluate avatar``."""
+"""Clips that went through renderer and tracker: each head draws the same takes for all features.
+
+Head, torso, eyes and look are as they were filmed, the mouth is driven by sound alone: by the
+take's own sound, and by the same take heard in another voice, for which the real lips exist too.
+A take is drawn by a window that did not learn from it. Takes are the outer loop, so that each real
+one is read and tracked once.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
-from se4lip.artifacts.avatar import Avatar
-from se4lip.artifacts.judge import judge_gate, load_judge
-from se4lip.bench.lips import Asked
-from se4lip.evaluate_avatar import has_look, render_take
+from se4lip.bench.asked import AskedSet
+from se4lip.bench.heads import NamedHead
+from se4lip.bench.hearing import Hearing, known
+from se4lip.bench.judges import Judges
+from se4lip.bench.lips import Asked, closures
+from se4lip.bench.memory import Memory, digest_of
+from se4lip.evaluate_avatar import has_look
+from se4lip.face.follow import FollowConfig, follow, sight
 from se4lip.face.tracker import Tracker
-from se4lip.io.credentials import Origin
+from se4lip.head.base import Motion
 from se4lip.io.dataset import Dataset
-from se4lip.io.pictures import labelled
-from se4lip.io.video import write_video
 from se4lip.metrics import image, landmarks
-from se4lip.metrics.judge import Judge, judge_rows, read_judge
-from se4lip.metrics.judge_lips import face_motion
-from se4lip.rendered_takes import Rendered, sound_of
-from se4lip.train.avatar_material import takes_of
-from se4lip.train.listener import Listener
-from se4lip.types import FRAME_RATE_HZ, FaceTrack, InputError, Speech
+from se4lip.rendered_takes import Pictures, Rendered
+from se4lip.train.avatar_material import Take, framed_pictures, motion_of, sliced
+from se4lip.train.split import evenly
+from se4lip.types import FaceTrack, InputError
 
-Picture = UInt8[np.ndarray, "H W 3"]
-
-# name: whether more is better
-FIGURES = {
-    "psnr_mouth_db": True,
-    "lmd_px256": False,
-    "aperture_correlation": True,
-    "width_correlation": True,
-}
+VERSION = 1  # of the figures: raise it when they are computed or drawn otherwise
+_EVERY_FACE = FollowConfig(
+    longest_dropout_frames=1 << 30,
+    longest_second_face_frames=1 << 30,
+    cut_jump=float("inf"),
+    cut_brightness=float("inf"),
+)
 
 
-def draw_clips(
-    avatar: Avatar,
-    data: Dataset,
-    listener: Listener,
-    tracker: Tracker,
-    most: int,
-    videos: Path | None,
-) -> dict[str, Any]:
-    """Figures of the first test takes that show the avatar's look, and what the second sync judge
-    says of them together, or why it says nothing."""
-    clips: dict[str, dict[str, float | None]] = {}
-    heard: dict[str, list[Tensor]] = {"drawn": [], "real": []}
-    lengths: list[int] = []  # frames
-    try:
-        network, silent = load_judge(), ""
-    except InputError as error:
-        network, silent = None, str(error)
-    for take in takes_of(data, "test"):
-        if len(clips) == most:
-            break
-        if has_look(avatar, data, take, videos):
-            one = render_take(avatar, data, take, listener, "speech", tracker, videos)
-            figures = judge_drawn(one)
-            lengths.append(len(one.drawn_track))
-            clips[take.clip] = {k: None if math.isnan(v) else v for k, v in figures.items()}
-            for what, track in (("drawn", one.drawn_track), ("real", one.real_track)):
-                if network is not None:
-                    heard[what].append(_judge_rows(network, one, track))
-    found: dict[str, Any] = {"clips": clips, "judge": {}, "no_judge": silent}
-    try:
-        for what, rows in heard.items():
-            if network is not None:
-                clip_s = min(lengths, default=0) / FRAME_RATE_HZ
-                reading = read_judge(network, judge_gate(), rows, clip_s)
-                found["judge"][what] = [reading.offset_frames, reading.confidence]
-    except InputError as error:
-        found["judge"], found["no_judge"] = {}, str(error)
-    return found
+@dataclass(frozen=True)
+class Place:
+    """Where a take stands in sets of the person's own clips: in which fold, as which clip."""
+
+    fold: int
+    index: int
+    take: Take
 
 
-def _judge_rows(network: Judge, one: Rendered, track: FaceTrack) -> Tensor:
-    motion = torch.from_numpy(face_motion(track.landmarks_px, track.blendshapes))
-    samples = torch.from_numpy(sound_of(one).samples)
-    return judge_rows(network, samples, motion, torch.from_numpy(one.speaking))
+@dataclass(frozen=True)
+class Stage:
+    """One head on which takes are drawn."""
+
+    head: NamedHead
+    data: Dataset
+    tracker: Tracker
+    judges: Judges
+    memory: Memory
+    videos: Path | None = None
+
+    def places(self, own: AskedSet, most: int) -> list[Place]:
+        """So many takes that show the head's look, evenly spread over all of them.
+
+        Raises:
+            InputError: no such take.
+        """
+        assert own.takes is not None
+        found = [
+            Place(fold, index, take)
+            for fold, takes in enumerate(own.takes)
+            for index, take in enumerate(takes)
+            if self._shows_look(take)
+        ]
+        if not found:
+            raise InputError(
+                f"none of the test takes of {self.data.path} shows the look of the "
+                f"{self.head.label}: give a head of this data set, or --drawn-takes 0"
+            )
+        return evenly(found, most)
+
+    def _shows_look(self, take: Take) -> bool:
+        avatar = self.head.avatar
+        look = self.memory.figures(
+            lambda: {"look": has_look(avatar, self.data, take, self.videos)},
+            *("look", VERSION, avatar.sha256, self._source(take), [take.start, take.stop]),
+        )
+        return bool(look["look"])
+
+    def _source(self, take: Take) -> list[Any]:
+        source = self.data.source(take.clip)
+        track = digest_of(self.data.clip(take.clip).track)
+        return [self.data.name, take.clip, source.sha256, source.size_bytes, track]
+
+    def draw(
+        self,
+        place: Place,
+        sets: Sequence[AskedSet],
+        hearings: Sequence[Sequence[Hearing]],
+        on_drawn: Callable[[], None],
+    ) -> Iterator[tuple[str, Hearing, str, dict[str, Any]]]:
+        """Set, hearing, clip and figures of one take, heard by each of ``hearings`` (of all folds
+        each); what is in memory is not drawn again."""
+        real = RealTake(self, place.take)
+        for asked in sets:
+            one = asked.parts[place.fold][place.index]
+            for folds in hearings:
+                hearing = folds[place.fold]
+                key = [
+                    *("drawn", VERSION, self.head.avatar.sha256, hearing.key, digest_of(one)),
+                    *(asked.tracked_closed_below, self.tracker.name, self.judges.digest),
+                    self._source(place.take),
+                ]
+                below = asked.tracked_closed_below
+                make = partial(self._figures, real, hearing, one, below)
+                yield asked.name, hearing, one.name, self.memory.figures(make, *key)
+                on_drawn()
+
+    def _figures(
+        self, real: RealTake, hearing: Hearing, asked: Asked, below: float
+    ) -> dict[str, Any]:
+        rows = self.memory.rows(hearing.named.kind, [asked.samples])[0]
+        drawn = drawn_with(self.head, hearing, rows, real.motion)
+        one = Rendered(
+            *(real.take, drawn, real.pictures, seen(drawn, self.tracker), real.track),
+            asked.samples,
+        )
+        filmed = real.judged(asked, one)
+        aperture = [landmarks.lip_aperture(t.landmarks_px) for t in (one.drawn_track, real.track)]
+        found = judge_drawn(one) | closures(aperture[0], asked.phones, below)
+        found |= self.judges.sync(one, drawn, one.drawn_track) | self.judges.apart(one)
+        filmed = filmed | closures(aperture[1], asked.phones, below)
+        return known(
+            {"recording": asked.unit, "frames": len(one)}
+            | found
+            | {f"real_{name}": value for name, value in filmed.items()}
+        )
+
+
+class RealTake:
+    """What a head needs of a real take; nothing is read before something is drawn."""
+
+    def __init__(self, stage: Stage, take: Take) -> None:
+        self.stage, self.take = stage, take
+        self._judged: dict[str, dict[str, Any]] = {}
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        framing = self.stage.head.avatar.person.framing
+        return framed_pictures(self.stage.data, self.take, framing, None, self.stage.videos)
+
+    @cached_property
+    def track(self) -> FaceTrack:
+        return seen(self.pictures, self.stage.tracker)
+
+    @cached_property
+    def motion(self) -> Motion:
+        person = self.stage.head.avatar.person
+        track = sliced(self.stage.data.clip(self.take.clip).track, self.take)
+        return motion_of(person, track, person.head_poses(track), self.pictures)
+
+    def judged(self, asked: Asked, one: Rendered) -> dict[str, Any]:
+        """What the sync judges say of the real video with the asked sound: the ceiling."""
+        key = digest_of(asked.samples)
+        if key not in self._judged:
+            self._judged[key] = self.stage.judges.sync(one, self.pictures, self.track)
+        return self._judged[key]
+
+
+def drawn_with(head: NamedHead, hearing: Hearing, rows: np.ndarray, motion: Motion) -> Pictures:
+    """The head, moved as the person moved, its mouth driven by features."""
+    with torch.inference_mode():
+        codes = hearing.window(torch.from_numpy(rows))
+    at = np.arange(len(motion)).clip(max=len(codes) - 1)
+    return np.stack(list(head.avatar.head.pictures(codes[torch.from_numpy(at)], motion)))
+
+
+def seen(pictures: Pictures, tracker: Tracker) -> FaceTrack:
+    """Raises: InputError when there is no face in any of the pictures."""
+    return follow(list(sight(pictures, tracker)), _EVERY_FACE)[0]
 
 
 def judge_drawn(one: Rendered) -> dict[str, float]:
@@ -102,22 +200,3 @@ def judge_drawn(one: Rendered) -> dict[str, float]:
             landmarks.lip_width(shown), landmarks.lip_width(real)
         ),
     }
-
-
-def write_grid(
-    path: Path, said: Mapping[str, Iterable[Picture]], asked: Asked, parts: Mapping[str, Any]
-) -> None:
-    """A video of all features saying the same sentence."""
-    origin = Origin("one sentence, other features in each picture", parts=parts)
-    write_video(path, grid_of(said), Speech(asked.samples), origin=origin)
-
-
-def grid_of(
-    said: Mapping[str, Iterable[Picture]], columns: int = 3
-) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """Pictures beside each other, each with its name burnt in."""
-    named = [labelled(pictures, name) for name, pictures in said.items()]
-    for frames in zip(*named, strict=True):
-        cells = [*frames, *[np.zeros_like(frames[0])] * (-len(frames) % columns)]
-        rows = [np.concatenate(cells[i : i + columns], 1) for i in range(0, len(cells), columns)]
-        yield np.concatenate(rows, 0)

@@ -1,63 +1,53 @@
 """``se4lip bench features``: the paper's experiment. Only the features change.
 
-Each head keeps its looks; for each kind of features and each seed it learns anew to hear, with the
-same takes, the same other voices, the same window and network, the same steps
-(`train.avatar.relisten`). Then it is asked to say held-out clips:
+For each kind of features and each seed a window learns anew to hear, with the same takes, the same
+other voices, the same network, the same steps (`bench.hearing`); every head of the person, one a
+renderer, is then driven by the same windows. They are asked to say held-out clips:
 
-* of its own person, in his own voice;
+* of their own person, in his own voice;
 * the same clips in voices that no training heard (`audio.revoice`): other voices, known lips;
+* sentences of his lips that were re-timed to other voices (``--same-lips``);
 * clips of other people and languages (``--others``), whose lips move otherwise, but at the same
   moments: there only the correlations of aperture and width mean something.
 
-Lips are judged on all clips as landmarks of the head's own mouth model (`bench.lips`); on some
-clips the head is drawn, tracked and judged as in ``evaluate avatar``. Gains are paired by clip.
+Lips are judged on all clips as landmarks of the person's mouth model, which no renderer changes
+(`bench.lips`). Some clips of the first two sets are drawn by each head with every seed, tracked and
+judged (`bench.drawn`). All that can be missing is looked for before anything is computed.
 """
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from se4lip.artifacts.avatar import Avatar, load_avatar
-from se4lip.audio.voice_activity import speech_frames
-from se4lip.bench.drawn import Picture, draw_clips, write_grid
-from se4lip.bench.features_page import write_page
-from se4lip.bench.lips import Asked, judge, real_landmarks, shown_landmarks
-from se4lip.bench.memory import Memory, memory_name
+from se4lip.artifacts.avatar import avatar_file
+from se4lip.bench.asked import AskedSet, asked_sets, folds
+from se4lip.bench.drawn import Place, Stage
+from se4lip.bench.features_page import Comparison, write_page
+from se4lip.bench.grid import write_grid
+from se4lip.bench.heads import NamedHead, hearing_as, opened, person_digest
+from se4lip.bench.hearing import Hearing, Lesson, RealLips, lips_of_set, recipe_of
+from se4lip.bench.judges import loaded
+from se4lip.bench.kinds import NamedFeatures, resolved
+from se4lip.bench.memory import Memory
+from se4lip.bench.record import provenance
+from se4lip.evaluate import EvaluateConfig
 from se4lip.face.tracker import Tracker
-from se4lip.features.base import SpeechFeatures
-from se4lip.features.catalogue import OURS, load_features
-from se4lip.head.motion import there_and_back
-from se4lip.io.config import to_plain
-from se4lip.io.dataset import Dataset, open_dataset
-from se4lip.io.files import sha256_of
-from se4lip.io.phones import read_phones
-from se4lip.metrics.closure import Phone, closed_below
-from se4lip.metrics.landmarks import lip_aperture
-from se4lip.train.avatar import AvatarRecipe, relisten
-from se4lip.train.avatar_material import Take, folds_of, sliced, takes_of
-from se4lip.train.avatar_noise import NoiseConfig, in_noise, is_noisy, sounds_alone
-from se4lip.train.listener import Listener, voice_seed
-from se4lip.train.split import EVERY, evenly
-from se4lip.types import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError
-
-OWN, VOICES = "same speaker", "same speaker, other voices"
-_UNHEARD = 1_000_000  # seeds of voices beyond those of training
-_PIECE_FRAMES, _LEAST_FRAMES = 100, 20  # of clips of other people
+from se4lip.features.catalogue import OURS
+from se4lip.io.dataset import open_dataset
+from se4lip.io.files import writable_folder
+from se4lip.types import InputError
 
 
 @dataclass(frozen=True)
 class FeaturesConfig:
     """Attributes:
     features: Names, ours first.
+    encoders: Further encoders of ours, NAME=FILE each: rows of their own, never rivals.
     seeds: Runs of each.
     steps: Of each run.
     train_takes: As many teach, evenly spread; all of the split by default.
@@ -65,7 +55,8 @@ class FeaturesConfig:
     sounds: Noises alone, in which the mouth is to rest.
     test_takes: As many are asked about; all of the split by default.
     other_clips: As many of each other data set.
-    drawn_takes: As many are also drawn, with the first seed.
+    drawn_takes: As many are also drawn by each head, in their own and in another voice.
+    drawn_seeds: With as many seeds; with all of them by default.
     folds: Of a data set with fewer than ten recordings, all of which is asked about.
     """
 
@@ -77,6 +68,7 @@ class FeaturesConfig:
         "whisper-base",
         "phoneme",
     )
+    encoders: tuple[str, ...] = ()
     seeds: int = 3
     steps: int = 900
     train_takes: int | None = None
@@ -85,22 +77,38 @@ class FeaturesConfig:
     test_takes: int | None = None
     other_clips: int = 60
     drawn_takes: int = 14
+    drawn_seeds: int | None = None
     folds: int = 5
 
-    def quick(self) -> FeaturesConfig:
-        features = tuple(name for name in self.features if not name.startswith("whisper"))
-        return replace(
-            self,
-            features=features,
-            seeds=1,
-            steps=300,
-            train_takes=60,
-            voices=1,
-            sounds=24,
-            test_takes=24,
-            other_clips=12,
-            drawn_takes=2,
-        )
+    def __post_init__(self) -> None:
+        for name, least in (("seeds", 1), ("steps", 1), ("folds", 2), ("drawn_takes", 0)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"--{name.replace('_', '-')} {getattr(self, name)} was asked for: give "
+                    f"{least} or more"
+                )
+
+    def quick(self, named: Collection[str] = ()) -> FeaturesConfig:
+        """Minutes on two cores. What the user has ``named`` stays as it is."""
+        smaller: dict[str, Any] = {
+            "features": tuple(name for name in self.features if not name.startswith("whisper")),
+            **{"seeds": 1, "steps": 300, "train_takes": 60, "voices": 1, "sounds": 24},
+            **{"test_takes": 24, "other_clips": 12, "drawn_takes": 2},
+        }
+        return replace(self, **{key: v for key, v in smaller.items() if key not in named})
+
+    def left_out(self, whole: FeaturesConfig) -> str:
+        """What this one has less of than ``whole``, in words; empty if nothing."""
+        said = []
+        for field in fields(self):
+            ours, theirs = getattr(self, field.name), getattr(whole, field.name)
+            if field.name == "features":
+                missing = [name for name in theirs if name not in ours]
+                said += [f"no {' and no '.join(missing)}"] if missing else []
+            elif ours != theirs:
+                words = field.name.replace("_", " ")
+                said.append(f"{words} {ours} in place of {'all' if theirs is None else theirs}")
+        return ", ".join(said)
 
 
 def compare_features(
@@ -114,228 +122,162 @@ def compare_features(
     config: FeaturesConfig,
     videos: Path | None = None,
     grid: Path | None = None,
+    same_lips: Sequence[Path] = (),
+    judges: EvaluateConfig | None = None,
+    left_out: str = "",
     on_progress: Callable[[float], None] = lambda share: None,
     report: Callable[[str], None] = print,
 ) -> Path:
-    """Relearn, ask and judge; write ``features-DATASET.md``; returns the page.
+    """Learn, ask, draw and judge; write ``features-DATASET.md``; returns the page.
 
     ``heads`` are avatars of the person in ``dataset``, one a renderer. Without a ``tracker``
-    nothing is drawn. ``grid`` is a folder for videos of all features saying the same sentence.
+    nothing is drawn. ``grid`` is a folder for videos of all features saying the same sentence;
+    ``left_out`` says what a quick run does without.
 
     Raises:
-        InputError: files that cannot be read, or features that are not here.
+        InputError: files that cannot be read, heads of different persons, features that are not
+            here, or clips that cannot be asked about; all before anything is computed.
     """
+    provenance()  # of the code that is running, before anybody edits it
+    for folder in (work, results, *([grid] if grid else [])):
+        writable_folder(folder)
     data, memory = open_dataset(dataset), Memory(work)
-    folds = _folds(data, config)
-    sets = _test_sets(data, [test for _, test in folds], others, phones, memory, config)
+    named_heads = opened([avatar_file(head) for head in heads])
+    person = named_heads[0].avatar.person
+    kinds = resolved(config.features, config.encoders)
+    splits = folds(data, config)
+    if tracker is not None and config.drawn_takes:
+        for _, asked in splits:
+            for take in asked:
+                data.frames(take.clip, videos)  # says at once that a recording is gone
+    other_sets = [open_dataset(path) for path in others]
+    lent_sets = [open_dataset(path) for path in same_lips]
+    sets = asked_sets(
+        *(data, splits, other_sets, lent_sets, phones, memory, config.other_clips),
+    )
+    judge_panel = loaded(judges or EvaluateConfig())
+    stages: list[tuple[Stage, list[Place]]] = []
+    if tracker is not None and config.drawn_takes:
+        for head in named_heads:
+            shared = hearing_as(head, person)
+            stage = Stage(shared, data, tracker, judge_panel, memory, videos)
+            stages.append((stage, stage.places(sets[0], config.drawn_takes)))
+
+    lessons = [Lesson(data, person, train, memory) for train, _ in splits]
+    digest = person_digest(person)
+
+    def hearing(named: NamedFeatures, seed: int, lesson: Lesson) -> Hearing:
+        recipe = recipe_of(config, seed)
+        return Hearing(lesson, named, recipe, digest, work / "hearings", report)
+
+    hearings = {
+        named.name: [[hearing(named, seed, one) for one in lessons] for seed in range(config.seeds)]
+        for named in kinds
+    }
+    heads_seeds = config.seeds if config.drawn_seeds is None else config.drawn_seeds
+    drawing = [list(of_kind[:heads_seeds]) for of_kind in hearings.values()]
+    steps = _Steps(
+        len(kinds) * config.seeds,
+        sum(len(places) * 2 for _, places in stages) * sum(map(len, drawing)),
+        on_progress,
+    )
+    real = [RealLips(person, one) for one in sets]
     rows: list[dict[str, Any]] = []
-    done, total = 0, len(heads) * len(config.features) * config.seeds
-    for head in heads:
-        label = _label(head)
-        first: dict[str, _Run] = {}
-        for name in config.features:
-            kind = load_features(name)
-            for seed in range(config.seeds):
-                runs = [
-                    _Run(data, takes, memory, config, kind, head, seed, work / "heads", report)
-                    for takes, _ in folds
-                ]
-                first.setdefault(name, runs[0])
-                for what, parts in sets.items():
-                    clips: dict[str, Any] = {}
-                    for run, part in zip(runs, parts, strict=False):
-                        names = [one.name for one in part]
-                        clips |= memory.figures(partial(run.lips, part), *run.key, what, names)
-                    rows.append(_row(label, name, seed, what, clips))
-                    report(_line(rows[-1]))
-                if seed == 0 and tracker is not None and config.drawn_takes:
-                    draw = partial(runs[0].drawn, tracker, videos)
-                    found = memory.figures(draw, *runs[0].key, "drawn", config.drawn_takes)
-                    rows.append(
-                        _row(label, name, seed, f"{OWN}, drawn", found.pop("clips")) | found
-                    )
-                    report(_line(rows[-1]))
-                done += 1
-                on_progress(done / total)
-        if grid is not None:
-            asked = sets[OWN][0][0]
-            said = {name: run.says(asked) for name, run in first.items()}
-            file = grid / f"{label.replace(' ', '-')}.mp4"
-            write_grid(file, said, asked, load_avatar(head).parts)
-    return write_page(results, data, heads, config, rows)
+    for named in kinds:
+        for seed, by_fold in enumerate(hearings[named.name]):
+            for one in real:
+                found = lips_of_set(by_fold, one)
+                rows.append(_row(None, named.name, seed, one.asked.name, found))
+                report(_line(rows[-1]))
+            steps.heard()
+    for stage, places in stages:
+        rows += _drawn(stage, places, sets[:2], drawing, steps)
+    files = _grids(grid, named_heads, hearings, sets[0], stages, memory, report)
+    comparison = Comparison(
+        data=data,
+        heads=[head.label for head in named_heads],
+        kinds=kinds,
+        config=config,
+        judges=judge_panel,
+        made=memory.told(),
+        left_out=left_out,
+        grids=files,
+    )
+    return write_page(results, comparison, rows)
 
 
-@dataclass
-class _Run:
-    """One head with one kind of features and one seed; it learns when it is first asked."""
-
-    data: Dataset
-    takes: list[Take]
-    memory: Memory
-    config: FeaturesConfig
-    kind: SpeechFeatures
-    head: Path
-    seed: int
-    folder: Path
-    report: Callable[[str], None]
-
-    @property
-    def key(self) -> list[Any]:
-        """Everything that decides what it learns."""
-        return [
-            *("features 2", asdict(self.kind.identity), sha256_of(self.head)),
-            *(self.data.name, [asdict(take) for take in self.takes]),
-            to_plain(self.recipe),
-        ]
-
-    @property
-    def recipe(self) -> AvatarRecipe:
-        config = self.config
-        recipe = AvatarRecipe(voices=config.voices, noise=NoiseConfig(sounds=config.sounds))
-        speech = replace(
-            recipe.speech, steps=config.steps, validate_every=config.steps, seed=self.seed
-        )
-        return replace(recipe, speech=speech)
-
-    @functools.cached_property
-    def listener(self) -> Listener:
-        memory, kind, voice = self.memory, self.kind, AvatarRecipe().voice
-        return Listener(
-            identity=kind.identity,
-            features=lambda name, heard: memory.rows(kind, [heard.samples])[0],
-            silence=memory.rows(kind, [np.zeros(4 * SAMPLE_RATE_HZ, np.float32)])[0],
-            in_another_voice=lambda heard, seed: memory.rows(
-                kind, [memory.voice(heard.samples, voice, seed)]
-            )[0],
-        )
-
-    @functools.cached_property
-    def avatar(self) -> Avatar:
-        self._hear_first()
-        name = self.kind.identity.features
-        made = relisten(
-            *(self.data.path, self.folder / memory_name(self.key, name)),
-            *(self.recipe, self.head),
-            report=self.report,
-            listener=self.listener,
-            takes=self.takes,
-        )
-        return load_avatar(made)
-
-    def _hear_first(self) -> None:
-        """Everything that training will ask for, many clips at once, which some networks need."""
-        speech = [self.data.clip(take.clip).speech.samples for take in self.takes]
-        clips, noise, voice = list(speech), self.recipe.noise, self.recipe.voice
-        for number in range(self.config.voices):
-            for i, samples in enumerate(speech):
-                seed = voice_seed(number, i, len(speech))
-                if is_noisy(noise, seed):
-                    samples = in_noise(samples, speech_frames(samples), noise, seed).samples
-                clips.append(self.memory.voice(samples, voice, seed))
-        clips += sounds_alone(noise)
-        if len(self.data.recordings) >= EVERY:
-            held = takes_of(self.data, "validation")[:20]
-            clips += [self.data.clip(take.clip).speech.samples for take in held]
-        self.report(f"{self.kind.identity.features}: hearing {len(clips)} clips")
-        self.memory.rows(self.kind, clips)
-
-    def lips(self, asked: Sequence[Asked]) -> dict[str, Any]:
-        """Figures of clips from the head's landmarks."""
-        heard = self.memory.rows(self.kind, [one.samples for one in asked])
-        real = [real_landmarks(self.avatar, one) for one in asked]
-        below = closed_below(np.concatenate([lip_aperture(one) for one in real]))
-        clips = {}
-        for one, rows, lips in zip(asked, heard, real, strict=True):
-            figures = judge(shown_landmarks(self.avatar, rows, len(lips)), lips, one, below)
-            clips[one.name] = {k: None if math.isnan(v) else v for k, v in figures.items()}
-        return clips
-
-    def says(self, asked: Asked) -> Iterator[Picture]:
-        """The head saying a clip, moved as it moves by itself."""
-        avatar = self.avatar
-        heard = self.memory.rows(self.kind, [asked.samples])[0]
-        with torch.inference_mode():
-            codes = avatar.head.speech(torch.from_numpy(heard))
-        rows = there_and_back(len(avatar.replay), 0, len(codes))
-        return avatar.head.pictures(codes, avatar.replay[rows])
-
-    def drawn(self, tracker: Tracker, videos: Path | None) -> dict[str, Any]:
-        """Figures of clips that went through renderer and tracker."""
-        most = self.config.drawn_takes
-        return draw_clips(self.avatar, self.data, self.listener, tracker, most, videos)
+def _drawn(
+    stage: Stage,
+    places: Sequence[Place],
+    sets: Sequence[AskedSet],
+    drawing: Sequence[Sequence[Sequence[Hearing]]],
+    steps: _Steps,
+) -> list[dict[str, Any]]:
+    """A row for each set, kind of features and seed, of all takes."""
+    every = [by_fold for of_kind in drawing for by_fold in of_kind]
+    clips: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for place in places:
+        for set_name, hearing, clip, found in stage.draw(place, sets, every, steps.drawn):
+            key = (set_name, hearing.named.name, hearing.recipe.speech.seed)
+            clips.setdefault(key, {})[clip] = found
+    return [
+        _row(stage.head.label, name, seed, what, of) for (what, name, seed), of in clips.items()
+    ]
 
 
-# --- what heads are asked about -------------------------------------------------------------------
-
-
-def _folds(data: Dataset, config: FeaturesConfig) -> list[tuple[list[Take], list[Take]]]:
-    """What teaches and what is asked. Many recordings: the split that heads and encoders share. A
-    few, of a portrait: everything is asked once, by heads that did not learn from it."""
-    if len(data.recordings) < EVERY:
-        return folds_of(data, config.folds)
-    train = evenly(takes_of(data, "train"), config.train_takes)
-    return [(train, evenly(takes_of(data, "test"), config.test_takes))]
-
-
-def _test_sets(
-    data: Dataset,
-    takes: list[list[Take]],
-    others: Sequence[Path],
-    phones: Path | None,
+def _grids(
+    folder: Path | None,
+    heads: Sequence[NamedHead],
+    hearings: dict[str, list[list[Hearing]]],
+    own: AskedSet,
+    stages: Sequence[tuple[Stage, list[Place]]],
     memory: Memory,
-    config: FeaturesConfig,
-) -> dict[str, list[list[Asked]]]:
-    """The clips of each set, fold by fold. Other people are asked about in the first fold alone."""
-    own = [[_asked(data, take, phones) for take in fold] for fold in takes]
-    if not all(own):
-        raise InputError(f"{data.path} has no test takes: nothing can be compared")
-    voice = AvatarRecipe().voice
-    voiced: list[list[Asked]] = []
-    number = _UNHEARD
-    for fold in own:
-        voiced.append([])
-        for one in fold:
-            voiced[-1].append(replace(one, samples=memory.voice(one.samples, voice, number)))
-            number += 1
-    sets = {OWN: own, VOICES: voiced}
-    for path in others:
-        other = open_dataset(path)
-        pieces = [
-            Take(name, start, min(start + _PIECE_FRAMES, other.frame_count(name)))
-            for name in evenly(other.names, config.other_clips)
-            for start in range(0, other.frame_count(name) - _LEAST_FRAMES, _PIECE_FRAMES)
-        ]
-        asked = [replace(_asked(other, take, None), of_this_person=False) for take in pieces]
-        sets[other.name] = [asked]
-    return sets
+    report: Callable[[str], None],
+) -> list[Path]:
+    """A video of each head that says one clip with all features of the first seed."""
+    if folder is None:
+        return []
+    files = []
+    places = {stage.head.label: (stage, of[0]) for stage, of in stages}
+    for head in heads:
+        stage, place = places.get(head.label, (None, None))
+        fold = 0 if place is None else place.fold
+        asked = own.parts[fold][0 if place is None else place.index]
+        first = {name: by_seed[0][fold] for name, by_seed in hearings.items()}
+        take = None if place is None else place.take
+        files.append(write_grid(folder, head, first, asked, memory, stage, take))
+        report(f"{files[-1]}: {asked.name}")
+    return files
 
 
-def _asked(data: Dataset, take: Take, phones: Path | None) -> Asked:
-    clip = data.clip(take.clip)
-    span = slice(take.start * SAMPLES_PER_FRAME, take.stop * SAMPLES_PER_FRAME)
-    times = [] if phones is None or take.start else _phones(phones / f"{take.clip}.txt")
-    name = f"{take.clip} {take.start}-{take.stop}"
-    return Asked(name, clip.speech.samples[span], sliced(clip.track, take), times)
+class _Steps:
+    """The share done; a window takes as long as a hundred drawn clips or so."""
+
+    def __init__(self, hearings: int, drawn: int, tell: Callable[[float], None]) -> None:
+        self.total, self.done, self.tell = 100 * hearings + drawn, 0, tell
+
+    def heard(self) -> None:
+        self._add(100)
+
+    def drawn(self) -> None:
+        self._add(1)
+
+    def _add(self, count: int) -> None:
+        self.done += count
+        self.tell(self.done / max(1, self.total))
 
 
-def _label(head: Path) -> str:
-    avatar = load_avatar(head)
-    return f"{avatar.renderer} head of {avatar.details.get('name', head.stem)}"
-
-
-def _phones(file: Path) -> list[Phone]:
-    return [Phone(*one) for one in read_phones(file)] if file.is_file() else []
-
-
-def _row(label: str, name: str, seed: int, what: str, clips: dict[str, Any]) -> dict[str, Any]:
-    return {"head": label, "features": name, "seed": seed, "set": what, "clips": clips}
+def _row(
+    head: str | None, name: str, seed: int, what: str, clips: dict[str, Any]
+) -> dict[str, Any]:
+    return {"head": head, "features": name, "seed": seed, "set": what, "clips": clips}
 
 
 def _line(row: dict[str, Any]) -> str:
     known: dict[str, list[float]] = {}
     for figures in row["clips"].values():
         for key, value in figures.items():
-            if value is not None:
+            if isinstance(value, float):
                 known.setdefault(key, []).append(value)
     means = ", ".join(f"{key} {np.mean(values):.3f}" for key, values in known.items())
-    return f"{row['head']}, {row['features']}, seed {row['seed']}, {row['set']}: {means}"
+    return f"{row['features']}, seed {row['seed']}, {row['set']}: {means}"

@@ -1,186 +1,231 @@
-"""The page of ``se4lip bench features``: tables with mean and spread, gains with intervals."""
+"""The page of ``se4lip bench features``: tables with mean and spread, gains with intervals, and
+what the paper claims beside what was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from se4lip.artifacts.encoder import encoder_identity
-from se4lip.bench import drawn, lips, pictures
+from se4lip.bench import pictures
+from se4lip.bench.asked import OWN, VOICES, is_portrait
+from se4lip.bench.features_claims import claims
+from se4lip.bench.features_sections import (
+    LIPS_ALONE,
+    Section,
+    gain_of,
+    gain_over_best,
+    judge_of,
+    knows,
+    sections_of,
+    shares_of,
+)
+from se4lip.bench.features_text import ABOUT_DRAWN, ABOUT_LIPS, PORTRAIT, TEXT, about_lag
+from se4lip.bench.figures import DRAWN, JUDGE_CONFIDENCE, LIPS, SYNC, Figure, at_lag, common_lag
+from se4lip.bench.gains import LEAST_RECORDINGS, per_seed
+from se4lip.bench.judges import Judges
+from se4lip.bench.kinds import NamedFeatures
 from se4lip.bench.record import as_list, circumstances, options, table, write_result
 from se4lip.io.dataset import Dataset
-from se4lip.metrics.closure import ClosureCounts
-from se4lip.metrics.comparison import Gain, paired_gain
 from se4lip.train.devices import chosen_device
 
-HIGHER = lips.FIGURES | drawn.FIGURES
-_NAMES = {
-    "aperture_correlation": "aperture r",
-    "width_correlation": "width r",
-    "lmd_px256": "LMD (px at 256)",
-    "psnr_mouth_db": "PSNR of the mouth (dB)",
-}
-_TEXT = """# Which features make the better head
 
-`se4lip bench features` on {dataset}. Every head keeps its looks and learns anew to hear: {seeds}
-seed(s), {steps} steps each, {takes}, each also in {voices} other voice(s), the same for all
-features. Means over clips; ± is the spread over seeds. Gains are of {ours} over the best other
-features by that figure, paired by clip, with the interval of 95 % of 10,000 resamples of clips; for
-LMD the gain is what is saved. A gain whose interval holds 0 is none.
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared, and in which circumstances its figures were made."""
 
-No network judges here but where a second judge is named. "Drawn" clips went through renderer and
-tracker; all others are landmarks of the head's own mouth model (`src/se4lip/bench/lips.py`). The
-encoder of {ours} was trained on the training clips of grid_s1 (its card); other data sets are
-people it never saw, whose lips can be compared only in how they move.
-
-{sections}
-
-![Figures by features]({name}-bars.png)
-
-## How it was made
-
-{circumstances}
-"""
+    data: Dataset
+    heads: list[str]
+    kinds: list[NamedFeatures]
+    config: Any
+    judges: Judges
+    made: list[tuple[dict[str, Any], int]] = field(default_factory=list)
+    left_out: str = ""
+    grids: list[Path] = field(default_factory=list)
 
 
-def write_page(
-    results: Path,
-    data: Dataset,
-    heads: Sequence[Path],
-    config: Any,
-    rows: list[dict[str, Any]],
-) -> Path:
-    """Write ``features-DATASET.md``, its plot and its figures."""
-    sections, gains, plots = [], [], {}
-    for head in dict.fromkeys(row["head"] for row in rows):
-        for what in dict.fromkeys(row["set"] for row in rows if row["head"] == head):
-            chosen = [r for r in rows if r["head"] == head and r["set"] == what]
-            means = {name: _by_clip(chosen, name) for name in config.features}
-            figures = [
-                key for key in _NAMES if any(key in m and _known(m[key]) for m in means.values())
-            ]
-            lines = [
-                [name, *(_cell(chosen, name, key) for key in figures), _closures(chosen, name)]
-                for name in means
-            ]
-            gain = {key: _gain(means, key, config.features[0]) for key in figures}
-            told = [_told(*gain[key]) for key in figures]
-            lines.append(["**gain over the best other**", *told, "-"])
-            clips = len(chosen[0]["clips"])
-            sections.append(f"## {head}: {what} ({clips} clips)\n")
-            sections.append(
-                table(["features", *(_NAMES[key] for key in figures), "closure F1"], lines) + "\n"
-            )
-            sections.append(_judged(chosen))
-            gains += [
-                {"head": head, "set": what, "figure": key, "over": rival, **asdict(one)}
-                for key, (rival, one) in gain.items()
-            ]
-            plots[f"{head}\n{what}"] = [_bar(chosen, name) for name in config.features]
-    ours = encoder_identity(None)
+def write_page(results: Path, comparison: Comparison, rows: list[dict[str, Any]]) -> Path:
+    """Write ``features-DATASET.md``, its plots and its figures."""
+    sections = sections_of(rows)
+    texts, told, shares = [], [], []
+    for section in sections:
+        text, gains, shared = _section(section, comparison)
+        texts.append(text)
+        told += gains
+        shares += shared
+    config = comparison.config
     made = circumstances(
         chosen_device("cpu"),
-        encoder=f"{ours.name}, {ours.sha256[:12]}",
         seeds=", ".join(map(str, range(config.seeds))),
         options=options(config),
-        heads=", ".join(str(head.name) for head in heads),
+        heads=", ".join(comparison.heads),
     )
-    name = f"features-{data.name}"
-    text = _TEXT.format(
-        name=name,
-        dataset=data.name,
+    name = f"features-{comparison.data.name}"
+    portrait = is_portrait(comparison.data)
+    text = TEXT.format(
+        dataset=comparison.data.name,
+        quick=f"A quick run: {comparison.left_out}.\n\n" if comparison.left_out else "",
         seeds=config.seeds,
         steps=config.steps,
         takes="all training takes" if config.train_takes is None else f"{config.train_takes} takes",
         voices=config.voices,
-        ours=config.features[0],
-        sections="\n".join(sections),
+        ours=comparison.kinds[0].name,
+        least=LEAST_RECORDINGS,
+        portrait=PORTRAIT.format(folds=config.folds) if portrait else "",
+        one_seed="" if config.seeds > 1 else "\nWith one seed, intervals hold clips alone.\n",
+        claims=claims(sections, told, shares),
+        kinds=table(
+            ["features", "who they are"], [[one.name, one.about] for one in comparison.kinds]
+        ),
+        missing=_missing(comparison, sections),
+        sections="\n".join(texts),
+        name=name,
+        forest=f"![Gains by renderer]({name}-gains.png)\n\n" if told else "",
+        grids="".join(f"Video of all features: `{file}`\n\n" for file in comparison.grids),
         circumstances=as_list(made),
+        figures_made=_figures_made(comparison.made),
     )
-    plot = pictures.bars(config.features, plots, "correlation of aperture, mean over clips")
-    plain = {"config": asdict(config), "circumstances": made, "gains": gains, "rows": rows}
-    return write_result(results, name, text, plain, {"bars": plot})
+    plots = {"bars": _bars(sections)}
+    if told:
+        plots["gains"] = _forest(told)
+    plain = {
+        "config": asdict(config),
+        "circumstances": made,
+        "figures_made": [{"figures": count, **one} for one, count in comparison.made],
+        "features": {one.name: asdict(one.kind.identity) for one in comparison.kinds},
+        "gains": told,
+        "shares": shares,
+        "rows": rows,
+    }
+    return write_result(results, name, text, plain, plots)
 
 
-def _by_clip(rows: list[dict[str, Any]], name: str) -> dict[str, np.ndarray]:
-    """Each figure of each clip, the mean over seeds."""
-    own = [row["clips"] for row in rows if row["features"] == name]
-    found = {}
-    for key in _NAMES:
-        values = [
-            [np.nan if clip.get(key) is None else clip[key] for clip in clips.values()]
-            for clips in own
-        ]
-        if values and any(key in clip for clip in own[0].values()):
-            found[key] = np.mean(np.array(values, float), axis=0)
-    return found
+def _section(
+    section: Section, comparison: Comparison
+) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Its part of the page, its gains, and the shares of the real video's figures."""
+    clips, recordings = len(section.clips), section.recordings
+    title = f"## {section.label}: {section.what} ({clips} clips of {recordings} recordings)\n"
+    about = ABOUT_LIPS if section.head is None else ABOUT_DRAWN
+    parts = [title] if section.what not in (OWN, VOICES) else [title, about]
+    lag = common_lag(section.rows) if section.head is None else None
+    tables: list[tuple[str, Sequence[Figure]]] = [
+        ("features", LIPS if section.head is None else DRAWN)
+    ]
+    if lag is not None:
+        tables = [("features", (*LIPS[:2], *at_lag(lag)))]
+        parts.append(about_lag(lag))
+    if section.head is not None:
+        tables.append(("sync", SYNC))
+        why = _why_no_judge(section, comparison.judges)
+        if why:
+            parts.append(f"Second judge: not computed: {why}.\n")
+            tables[1] = ("sync", [one for one in SYNC if not one.key.startswith("judge")])
+    told: list[dict[str, Any]] = []
+    for head, figures in tables:
+        shown = [one for one in figures if knows(section, one)]
+        if shown:
+            text, gains = _table(section, head, shown)
+            parts.append(text)
+            told += gains
+    shares = [] if section.head is None else shares_of(section, tables[-1][1])
+    if shares:
+        lines = [[one["features"], one["label"], gain_of(one).share_text()] for one in shares]
+        parts.append(table(["features", "figure", "share of the real video's"], lines) + "\n")
+    return "\n".join(parts), told, shares
 
 
-def _seed_means(rows: list[dict[str, Any]], name: str, key: str) -> np.ndarray:
-    means = []
-    for row in rows:
-        values = [clip.get(key) for clip in row["clips"].values()]
-        known = [value for value in values if value is not None]
-        if row["features"] == name and known:
-            means.append(np.mean(known))
-    return np.array(means)
+def _table(
+    section: Section, head: str, figures: Sequence[Figure]
+) -> tuple[str, list[dict[str, Any]]]:
+    lines = [[name, *(_cell(rows, one) for one in figures)] for name, rows in section.rows.items()]
+    if any(one.real for one in figures):
+        first = next(iter(section.rows.values()))
+        real = [_cell(first, one, real=True) for one in figures]
+        if any(cell != "-" for cell in real):
+            lines.append(["the real video", *real])
+    told = []
+    for name in section.compared:
+        cells = []
+        for one in figures:
+            rival, found = gain_over_best(section, name, one)
+            cells.append("-" if rival is None else f"{found} over {rival}")
+            if rival is not None:
+                told.append(
+                    {"head": section.head, "set": section.what, "features": name}
+                    | {"figure": one.key, "label": one.label, "over": rival, **asdict(found)}
+                )
+        lines.append([f"**gain of {name}**", *cells])
+    return table([head, *(one.label for one in figures)], lines) + "\n", told
 
 
-def _cell(rows: list[dict[str, Any]], name: str, key: str) -> str:
-    means = _seed_means(rows, name, key)
+def _cell(rows: list[dict[str, dict[str, Any]]], figure: Figure, real: bool = False) -> str:
+    statistic = figure.real if real else figure.statistic
+    if statistic is None:
+        return "-"
+    means = per_seed(rows, statistic)
+    means = means[means == means]
     if not len(means):
         return "-"
-    spread = f" ± {means.std(ddof=1):.3f}" if len(means) > 1 else ""
-    return f"{means.mean():.3f}{spread}"
+    spread = f" ± {means.std(ddof=1):.{figure.digits}f}" if len(means) > 1 and not real else ""
+    return f"{means.mean():.{figure.digits}f}{spread}"
 
 
-def _judged(rows: list[dict[str, Any]]) -> str:
-    """What the second sync judge says of drawn clips, all together, beside the real video."""
-    lines = [
-        [row["features"], *row["judge"]["drawn"], *row["judge"]["real"]]
-        for row in rows
-        if row.get("judge")
+def _why_no_judge(section: Section, judges: Judges) -> str:
+    """Empty, or why the second judge may not judge the clips of a section."""
+    kept = [clip["judge"]["frames"] for clip in section.clips.values() if clip.get("judge")]
+    if judges.second is not None and not kept:
+        return "the clips are shorter than what it looks at"
+    shortest = min(clip["frames"] for clip in section.clips.values())
+    return judges.may_judge(sum(kept), shortest)
+
+
+def _missing(comparison: Comparison, sections: Sequence[Section]) -> str:
+    if not any(section.head for section in sections):
+        return "Nothing was drawn: sync, PSNR and LPIPS are not computed.\n"
+    said = [
+        f"{name} is not computed: {why}.\n"
+        for name, why in comparison.judges.why.items()
+        if name not in ("gate", "second judge")
     ]
-    if lines:
-        head = ["second judge", "offset", "confidence", "real: offset", "real: confidence"]
-        return table(head, lines) + "\n"
-    silent = {row["no_judge"] for row in rows if row.get("no_judge")}
-    return "".join(f"No second judge: {reason}.\n" for reason in sorted(silent))
+    return "".join(said)
 
 
-def _closures(rows: list[dict[str, Any]], name: str) -> str:
-    """F1 of closing on b, m, p and on nothing else, all clips together; the mean over seeds."""
-    scores = []
-    for row in rows:
-        clips = [clip for clip in row["clips"].values() if clip.get("closed") is not None]
-        if row["features"] == name and clips:
-            counts = [int(sum(clip[k] for clip in clips)) for k in ("closed", "missed", "wrong")]
-            scores.append(ClosureCounts(*counts).f1)
-    return f"{np.mean(scores):.3f}" if scores else "-"
+def _figures_made(made: Sequence[tuple[dict[str, Any], int]]) -> str:
+    lines = []
+    for one, count in made:
+        versions = ", ".join(f"{k} {v}" for k, v in one.get("versions", {}).items())
+        where = ", ".join(str(one[key]) for key in ("commit", "processor", "python") if key in one)
+        lines.append(
+            f"- {count} sets of figures: commit {where}{', ' if versions else ''}{versions}"
+        )
+    return "\n".join(lines)
 
 
-def _bar(rows: list[dict[str, Any]], name: str) -> tuple[float, float, float]:
-    means = _seed_means(rows, name, "aperture_correlation")
-    return (means.mean(), means.min(), means.max()) if len(means) else (np.nan, np.nan, np.nan)
+def _bars(sections: Sequence[Section]) -> pictures.Picture:
+    """Correlation of aperture, and the judge's confidence where there is one."""
+    groups = {}
+    names = list(sections[0].rows)
+    for section in sections:
+        for figure in (LIPS[0], JUDGE_CONFIDENCE):
+            if knows(section, figure):
+                groups[f"{section.label}\n{section.what}\n{judge_of(figure)}"] = [
+                    _bar(section.rows.get(name, []), figure) for name in names
+                ]
+    return pictures.bars(names, groups, "mean; the line is the range over seeds")
 
 
-def _gain(means: dict[str, dict[str, np.ndarray]], key: str, ours: str) -> tuple[str, Gain]:
-    rivals = {n: np.nanmean(m[key]) for n, m in means.items() if n != ours and _known(m.get(key))}
-    if not rivals or not _known(means[ours].get(key)):
-        return "-", Gain(float("nan"), float("nan"), float("nan"), 0)
-    best = (max if HIGHER[key] else min)(rivals, key=lambda name: rivals[name])
-    return best, paired_gain(means[ours][key], means[best][key], HIGHER[key])
+def _bar(rows: Sequence[Any], figure: Figure) -> tuple[float, float, float]:
+    means = per_seed(rows, figure.statistic)
+    return (means.mean(), means.min(), means.max()) if len(means) else (float("nan"),) * 3
 
 
-def _known(values: Any) -> bool:
-    return values is not None and bool(np.isfinite(values).any())
-
-
-def _told(rival: str, gain: Gain) -> str:
-    if not gain.clips:
-        return "-"
-    return f"{gain.percent:+.1f} % over {rival} ({gain.low:+.1f} to {gain.high:+.1f})"
+def _forest(told: Sequence[dict[str, Any]]) -> pictures.Picture:
+    groups: dict[str, list[tuple[str, float, float, float]]] = {}
+    for one in told:
+        line = f"{one['features']}, {one['set']}: {one['label']}"
+        groups.setdefault(one["head"] or LIPS_ALONE, []).append(
+            (line, one["percent"], one["low"], one["high"])
+        )
+    return pictures.forest(groups, "gain over the best other features, 95 % of resamples")

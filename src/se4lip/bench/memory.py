@@ -1,14 +1,17 @@
 """What an experiment has heard and computed before, so that a killed one goes on where it was.
 
 Rows are kept by what made them: the features' identity and a checksum of the very samples. Figures
-are kept by a key that names everything that decides them.
+are kept by a key that names everything that decides them, digests of what was asked among it, and a
+number that is raised by hand when their code changes. What no key can name, the rest of the code
+and the machine, stands beside each figure and is told (`told`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import numpy as np
 
 from se4lip.audio.augment import SpeechAugmentConfig
 from se4lip.audio.revoice import in_another_voice
+from se4lip.bench.record import provenance
 from se4lip.features.base import Rows, Samples, SpeechFeatures, hear_all
 from se4lip.io.files import read_array, read_json, write_array, write_json
 
@@ -27,6 +31,7 @@ class Memory:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._made: dict[str, list[Any]] = {}
 
     def rows(
         self,
@@ -58,8 +63,15 @@ class Memory:
         text = json.dumps(key, sort_keys=True, default=str)
         file = self.folder / "figures" / f"{_digest(text.encode())}.json"
         if not file.exists():
-            write_json(file, {"key": text, "value": make()})
-        return read_json(file, "remembered figures")["value"]
+            write_json(file, {"key": text, "made": provenance(), "value": make()})
+        found = read_json(file, "remembered figures")
+        made = found.get("made", {"commit": "not recorded"})
+        self._made.setdefault(json.dumps(made, sort_keys=True), [made, 0])[1] += 1
+        return found["value"]
+
+    def told(self) -> list[tuple[dict[str, Any], int]]:
+        """The circumstances in which the figures asked for so far were made, and how many were."""
+        return [(made, count) for made, count in self._made.values()]
 
     def _place(self, kind: SpeechFeatures, samples: Samples) -> Path:
         identity = kind.identity
@@ -71,6 +83,28 @@ def memory_name(key: Sequence[Any], name: str) -> str:
     """A folder name that no other key has."""
     text = json.dumps(key, sort_keys=True, default=str)
     return f"{name}-{_digest(text.encode())[:12]}"
+
+
+def digest_of(*values: Any) -> str:
+    """A checksum of arrays, and of anything else as JSON; dataclasses field by field."""
+    return _digest(*_bytes(values))
+
+
+def _bytes(value: Any) -> Iterator[bytes]:
+    if isinstance(value, np.ndarray):
+        yield f"{value.dtype}{value.shape}".encode()
+        yield np.ascontiguousarray(value).tobytes()
+    elif isinstance(value, (list, tuple)):
+        yield f"{len(value)}".encode()
+        for inner in value:
+            yield from _bytes(inner)
+    elif is_dataclass(value) and any(
+        isinstance(getattr(value, field.name), np.ndarray) for field in fields(value)
+    ):
+        yield from _bytes([getattr(value, field.name) for field in fields(value)])
+    else:
+        plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        yield json.dumps(plain, sort_keys=True, default=str).encode()
 
 
 def _digest(*parts: bytes) -> str:

@@ -20,8 +20,8 @@ def bars(
     floor: Mapping[str, float] | None = None,
 ) -> Picture:
     """One group of axes for each figure, one bar for each name: value, low and high end of its
-    interval. The first name is ours and has its own colour. Axes begin at 0, or at the figure's
-    ``floor``: what chance reaches."""
+    interval. The first name is ours and has its own colour. Axes begin at the figure's ``floor``,
+    which is what chance reaches, else at 0 or below the lowest value: bars hang from 0."""
 
     def draw(figure: Any) -> None:
         every = np.atleast_1d(figure.subplots(1, len(groups), squeeze=False)[0])
@@ -33,11 +33,48 @@ def bars(
             colours = ["tab:blue"] + ["0.65"] * (len(names) - 1)
             error = np.nan_to_num(np.clip([low, high], 0, None))
             axes.bar(names, height, color=colours, yerr=error, capsize=3)
-            axes.set_ylim(bottom=(floor or {}).get(label, 0.0))
+            lowest = np.nanmin([0.0, *(height - error[0])])
+            if label in (floor or {}):
+                axes.set_ylim(bottom=(floor or {})[label])
+            elif lowest < 0:
+                axes.set_ylim(bottom=1.1 * lowest)
+                axes.axhline(0, color="black", linewidth=0.8)
+            else:
+                axes.set_ylim(bottom=0.0)
             axes.set_title(label, fontsize=10)
             axes.tick_params(axis="x", rotation=60)
 
     return drawn(draw, (3.2 * len(groups), 4.2))
+
+
+def forest(
+    groups: Mapping[str, Sequence[tuple[str, float, float, float]]],
+    title: str,
+    reach: float = 60.0,
+) -> Picture:
+    """Gains in percent with their intervals, one group of axes for each renderer, one line for each
+    figure: label, gain, low and high end. Without an interval the point is hollow. What lies
+    farther than ``reach`` is drawn at the edge."""
+
+    def draw(figure: Any) -> None:
+        every = np.atleast_1d(figure.subplots(1, len(groups), squeeze=False)[0])
+        figure.suptitle(title)
+        for axes, (name, lines) in zip(every, groups.items(), strict=True):
+            axes.axvline(0, color="black", linewidth=0.8)
+            for at, (_, value, low, high) in enumerate(lines):
+                known = np.isfinite([low, high]).all()
+                shown, left, right = np.clip([value, low, high], -reach, reach)
+                if known:
+                    axes.plot([left, right], [at, at], color="tab:blue", linewidth=1.5)
+                face = "tab:blue" if known else "white"
+                axes.plot([shown], [at], "o", color="tab:blue", markerfacecolor=face, markersize=5)
+            axes.set_yticks(range(len(lines)), [label for label, *_ in lines], fontsize=8)
+            axes.set(xlim=(-1.05 * reach, 1.05 * reach), ylim=(len(lines) - 0.5, -0.5))
+            axes.set_xlabel("gain, %")
+            axes.set_title(name, fontsize=10)
+
+    tallest = max(map(len, groups.values()))
+    return drawn(draw, (5.2 * len(groups), 1.6 + 0.26 * tallest))
 
 
 def maps(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -18,24 +19,47 @@ from se4lip.io.pictures import save_picture
 from se4lip.train.devices import machine
 
 _PACKAGES = ("se4lip", "torch", "numpy", "mediapipe")
+_OPTIONAL = ("numba", "onnxruntime", "ctranslate2", "hama", "transformers")
 
 
 def circumstances(device: Any, **more: Any) -> dict[str, Any]:
     """Machine, versions, commit and day, and whatever else decides the figures."""
+    made = provenance()
+    return {
+        "day": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": f"{made['processor']}, {machine(device)}",
+        "python": made["python"],
+        "versions": made["versions"],
+        "commit": made["commit"],
+        **more,
+    }
+
+
+@functools.cache
+def provenance() -> dict[str, Any]:
+    """What figures of this process come from: commit, processor, Python, versions.
+
+    Read once: what is edited after the code was imported does not run in this process.
+    """
     found = {}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *_OPTIONAL):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
+            if package in _PACKAGES:
+                found[package] = "not installed"
     return {
-        "day": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": machine(device),
+        "commit": commit(),
+        "processor": processor(),
         "python": platform.python_version(),
         "versions": found,
-        "commit": commit(),
-        **more,
     }
+
+
+def processor() -> str:
+    """The processor's model: `platform.processor` knows only its architecture on Linux."""
+    told = _said("grep", "-m1", "^model name", "/proc/cpuinfo") or ""
+    return told.partition(":")[2].strip() or platform.processor() or platform.machine()
 
 
 def options(config: Any) -> str:
@@ -52,20 +76,23 @@ def options(config: Any) -> str:
 
 
 def commit() -> str:
-    """Of the source tree this runs from, and whether it was changed since; else "unknown"."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        head = git("rev-parse", "--short", "HEAD")
-        return f"{head}, changed since" if git("status", "--porcelain", "-uno", "--", ".") else head
-    except (OSError, subprocess.CalledProcessError):
+    """Of the source tree this runs from, and whether any of its files was changed since or is not
+    in it; else "unknown"."""
+    package = Path(__file__).parents[1]
+    head = _said("git", "-C", str(package), "rev-parse", "--short", "HEAD")
+    changed = _said("git", "-C", str(package), "status", "--porcelain", "--", ".")
+    if head is None or changed is None:
         return "unknown"
+    return f"{head}, changed since" if changed else head
+
+
+def _said(*command: str) -> str | None:
+    """What a command prints; None where it is not there or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

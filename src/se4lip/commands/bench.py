@@ -49,6 +49,7 @@ def features(arguments: list[str]) -> int | None:
         heads: tuple[Path, ...],
         work: Path,
         others: tuple[Path, ...] = (),
+        same_lips: tuple[Path, ...] = (),
         phones: Path | None = None,
         results: Path = Path("docs/results"),
         videos: Path | None = None,
@@ -63,27 +64,42 @@ def features(arguments: list[str]) -> int | None:
 
         Args:
             dataset: Folder that `se4lip prepare` wrote, of the person whom the heads show.
-            heads: Avatars, one a renderer, whose looks to keep (`se4lip train avatar`).
+            heads: Avatars of one person, one a renderer (`se4lip train avatar`), or grid-s1.
             work: Folder for what was computed, to go on with.
             others: Data sets of other people and languages.
+            same_lips: Data sets of the person's test clips in other voices, lips re-timed to them
+                (`examples/other_voices.py`).
             phones: Folder of forced alignments CLIP.txt of the test clips, for closures.
-            results: Folder for the page, its plot and figures.
+            results: Folder for the page, its plots and figures.
             videos: Where the recordings are now, if they have moved.
             grid: Folder for videos of all features saying the same sentence.
-            quick: A smaller version that takes minutes on two cores.
+            quick: A smaller version that takes minutes on two cores; what is named stays.
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
         """
-        config = config.quick() if quick else config
+        whole, said = config, ""
+        if quick:
+            config = whole.quick(_named(arguments))
+            said = config.left_out(whole)
         tracker = mediapipe_tracker(face_landmarker) if config.drawn_takes else None
         with progress("features") as (say, advance):
+            if said:
+                say(f"quick: {said}")
             page = compare_features(
                 *(dataset, heads, others, phones, work, results, tracker, config, videos, grid),
+                same_lips=same_lips,
+                left_out=said,
                 on_progress=advance,
                 report=say,
             )
         Console().print(str(page))
 
     return run(command, "bench features", arguments)
+
+
+def _named(arguments: list[str]) -> set[str]:
+    """The options that were typed, as fields are called."""
+    typed = (one.partition("=")[0] for one in arguments if one.startswith("--"))
+    return {one.removeprefix("--").replace("-", "_") for one in typed}
 
 
 def ablation(arguments: list[str]) -> int | None:

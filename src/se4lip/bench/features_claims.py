@@ -1,0 +1,67 @@
+"""What the paper claims beside what was measured: sync of drawn clips, renderer by renderer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from se4lip.bench.asked import OWN, VOICES
+from se4lip.bench.features_sections import gain_of
+from se4lip.bench.features_text import CLAIMS, NO_CLAIMS
+from se4lip.bench.gains import Gain
+from se4lip.bench.record import table
+
+PAPER_PERCENT = {"nerf": 13.7, "splat": 14.2}
+AIM_PERCENT, SHARE_PERCENT = 20.0, 95.0
+_JUDGES = {"judge_confidence": "second judge's confidence", "lse_c": "LSE-C"}
+
+
+def claims(
+    sections: Sequence[Any], gains: Sequence[dict[str, Any]], shares: Sequence[dict[str, Any]]
+) -> str:
+    """A table with one line for each renderer, set and sync figure of each of our encoders."""
+    lines = []
+    for one in gains:
+        if one["head"] is None or one["figure"] not in _JUDGES or one["set"] not in (OWN, VOICES):
+            continue
+        found = gain_of(one)
+        paper = PAPER_PERCENT["nerf" if one["head"].startswith("nerf") else "splat"]
+        reached = next(
+            (
+                gain_of(other)
+                for other in shares
+                if all(other[key] == one[key] for key in ("head", "set", "features", "figure"))
+            ),
+            None,
+        )
+        lines.append(
+            [
+                *(one["head"], one["set"], one["features"], _JUDGES[one["figure"]]),
+                f"{found} over {one['over']}",
+                met(found, paper),
+                met(found, AIM_PERCENT),
+                "-" if reached is None else reached.share_text(),
+                "-" if reached is None else _yes(reached.percent >= SHARE_PERCENT),
+            ]
+        )
+    if not lines:
+        drawn = any(section.head for section in sections)
+        why = (
+            "the sync judges could not judge, or there are no others" if drawn else "no clip drawn"
+        )
+        return NO_CLAIMS.format(why=why)
+    head = ["renderer", "clips", "features", "figure", "gain", "paper's gain met", "20 % met"]
+    head += ["share of the real video's", "95 % met"]
+    return CLAIMS.format(lines=table(head, lines))
+
+
+def met(found: Gain, percent: float) -> str:
+    """Whether a gain reaches ``percent``; a gain that chance could give does not."""
+    if math.isnan(found.low):
+        return "too few recordings"
+    return _yes(found.percent >= percent and found.low > 0)
+
+
+def _yes(reached: bool) -> str:
+    return "yes" if reached else "no"

@@ -1,0 +1,422 @@
+"""``se4lip bench features`` on a drawn puppet: it ends, goes on, and asks what it says it asks.
+
+The figures themselves are held to known answers in test_bench_figures.py.
+"""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import puppet
+from se4lip.artifacts.avatar import load_avatar, save_avatar
+from se4lip.artifacts.encoder import save_encoder
+from se4lip.bench import drawn as drawn_bench
+from se4lip.bench import hearing as hearing_bench
+from se4lip.bench.asked import OWN, VOICES, asked_sets, folds
+from se4lip.bench.features import FeaturesConfig, compare_features
+from se4lip.bench.grid import grid_of
+from se4lip.bench.heads import opened, person_digest
+from se4lip.bench.kinds import learned_from, ours, resolved
+from se4lip.bench.memory import Memory, digest_of
+from se4lip.bench.record import options, table
+from se4lip.commands.bench import _named
+from se4lip.encoder.model import SE4Lip, SE4LipConfig
+from se4lip.face.tracker import Face
+from se4lip.features.acoustic import Mfcc
+from se4lip.features.base import hear_all
+from se4lip.head.splat.canonical import CanonicalConfig
+from se4lip.io import dataset as store
+from se4lip.io.dataset import open_dataset
+from se4lip.train.avatar import AvatarRecipe, train_avatar
+from se4lip.train.avatar_material import MaterialConfig, folds_of
+from se4lip.train.avatar_nerf import NerfRecipe
+from se4lip.types import InputError
+
+RECIPE = AvatarRecipe(
+    material=MaterialConfig(size_px=64, pictures=10, mouth_codes=3, replay_s=2.0),
+    canonical=CanonicalConfig(
+        interior_px=4, lips_px=4, face_px=8, hair_px=8, torso_px=8, interior_depth_cm=0.5
+    ),
+    curves=2,
+    nerf=NerfRecipe(texels_per_px=0.3, curves=2, patch_px=16, survey_every=2),
+    hidden=8,
+)
+RECIPE = replace(
+    RECIPE,
+    speech=replace(RECIPE.speech, steps=5, validate_every=5),
+    pictures=replace(RECIPE.pictures, steps=2, validate_every=2),
+    nerf=replace(RECIPE.nerf, pictures=replace(RECIPE.nerf.pictures, steps=2, validate_every=2)),
+)
+SMALL = FeaturesConfig(
+    features=("logmel", "mfcc"), seeds=2, steps=30, voices=1, sounds=3, folds=2, drawn_takes=2
+)
+SILENT = {"report": lambda line: None}
+
+
+class PuppetTracker:
+    """Finds the puppet by its skin, and how far its mouth is open by how much in it is dark."""
+
+    name = "puppet's 1"
+
+    def track(self, rgb):
+        skin = (rgb[..., 0] > 170) & (rgb[..., 1] > 120) & (rgb[..., 0] > rgb[..., 1] + 20)
+        y, x = np.nonzero(skin if skin.any() else np.ones_like(skin))
+        left, right, top, bottom = x.min(), x.max() + 1, y.min(), y.max() + 1
+        scale = [(right - left) / 14, (bottom - top) / 18]
+        row, column = (top + bottom) / 2 + 3 * scale[1], (left + right) / 2
+        mouth = rgb[int(row) : int(row + 4 * scale[1]) + 1, int(column - 2) : int(column + 3)]
+        points = puppet.points_cm(np.array([1.6 * (255 - mouth.mean()) / 255]))[0]
+        points = points * [*scale, scale[0]] + [column, (top + bottom) / 2, 0]
+        shapes = np.zeros(52, np.float32)
+        return [Face(points.astype(np.float32), shapes, np.eye(4, dtype=np.float32))]
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """A data set, and a head of each renderer."""
+    folder = tmp_path_factory.mktemp("bench")
+    dataset = puppet.make_dataset(folder)
+    made = [
+        train_avatar(
+            *(dataset, folder / renderer, RECIPE),
+            features=folder / "features",
+            renderer=renderer,
+            **SILENT,
+        )
+        for renderer in ("splat", "nerf")
+    ]
+    return dataset, made
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    return puppet.make_dataset(tmp_path_factory.mktemp("many"), recordings=20, frames=30)
+
+
+def run(heads, folder, config=SMALL, tracker=None, phones=None, **more):
+    dataset, made = heads
+    return compare_features(
+        *(dataset, made, [dataset], phones, folder / "work", folder / "results", tracker, config),
+        **SILENT | more,
+    )
+
+
+def test_lips_are_told_once_and_drawn_ones_head_by_head(heads, tmp_path, monkeypatch):
+    (tmp_path / "phones").mkdir()
+    for clip in ("take00", "take01"):
+        (tmp_path / "phones" / f"{clip}.txt").write_text("0.1 0.9 B\n2.1 2.9 AE\n")
+    given = {"tracker": PuppetTracker(), "grid": tmp_path / "grid", "phones": tmp_path / "phones"}
+    page = run(heads, tmp_path, **given)
+    text, found = page.read_text(), json.loads(page.with_suffix(".json").read_text())
+    rows = {(row["head"], row["set"], row["features"], row["seed"]): row for row in found["rows"]}
+    assert len(rows) == len(found["rows"])
+    renderers = {head for head, *_ in rows if head}
+    assert sorted(head.split()[0] for head in renderers) == ["nerf", "splat"]
+    sets = {None: {OWN, VOICES, "dataset"}, **{head: {OWN, VOICES} for head in renderers}}
+    assert set(rows) == {
+        (head, what, name, seed)
+        for head, asked in sets.items()
+        for what in asked
+        for name in SMALL.features
+        for seed in (0, 1)
+    }
+    # The puppet's sound is as loud as its mouth is open: either feature tells it.
+    own = [clips["clips"].values() for (head, what, *_), clips in rows.items() if what == OWN]
+    opening = [one["aperture_correlation"] for clips in own[:4] for one in clips]
+    assert np.nanmean(np.array(opening, float)) > 0.5
+    assert len(own[0]) == 4, "two recordings of 4 s in blocks of 2 s, all asked about"
+    drawn = [row["clips"] for (head, *_), row in rows.items() if head]
+    assert all(len(clips) == 2 and len({c.split()[0] for c in clips}) == 2 for clips in drawn)
+    one = next(iter(drawn[0].values()))
+    assert one["psnr_mouth_db"] > 5 and one["judge"]["frames"] == one["real_judge"]["frames"] > 0
+    # What learned to hear is one for both heads, and what is drawn of it is not.
+    learned = list((tmp_path / "work" / "hearings").glob("*/window.safetensors"))
+    assert len(learned) == 2 * 2 * 2, "features, seeds, folds"
+    a, b = (next(row for (head, *_), row in rows.items() if head == one) for one in renderers)
+    assert a["clips"] != b["clips"]
+
+    for told in (
+        "## mouth codes, any renderer: same speaker (4 clips of 2 recordings)",
+        "drawn here",  # a portrait's looks saw everything
+        "too few recordings",
+        "Second judge: not computed: the second judge may not judge",
+        "LPIPS is not computed",
+        "at lag 0",
+        "the real video",
+        "commit",
+    ):
+        assert told in text, told
+    assert {gain["over"] for gain in found["gains"]} == {"mfcc"}
+    assert found["figures_made"][0]["figures"] > 8
+    assert "numba" in found["figures_made"][0]["versions"]
+    for part in ("bars", "gains"):
+        assert page.with_name(f"{page.stem}-{part}.png").stat().st_size > 1000
+    grids = sorted((tmp_path / "grid").glob("*.mp4"))
+    assert len(grids) == 2
+
+    before = [file.stat().st_mtime_ns for file in grids]
+    monkeypatch.setattr(hearing_bench, "learn_to_hear", lambda *given: pytest.fail("learned again"))
+    monkeypatch.setattr(drawn_bench, "drawn_with", lambda *given: pytest.fail("drawn again"))
+    monkeypatch.setattr(hearing_bench, "_lips_of_part", lambda *given: pytest.fail("judged again"))
+    monkeypatch.setattr(Mfcc, "__call__", lambda *given: pytest.fail("heard again"))
+    again = run(heads, tmp_path, **given)
+    assert json.loads(again.with_suffix(".json").read_text())["rows"] == found["rows"]
+    assert [file.stat().st_mtime_ns for file in grids] == before
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(heads, tmp_path, monkeypatch):
+    dataset, made = heads
+    config = replace(SMALL, seeds=1, drawn_takes=1)
+    real, calls = drawn_bench.drawn_with, []
+
+    def dies(*given):
+        calls.append(given)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(drawn_bench, "drawn_with", dies)
+    few = dataset, made[:1]
+    with pytest.raises(KeyboardInterrupt):
+        run(few, tmp_path, config, PuppetTracker())
+    monkeypatch.setattr(hearing_bench, "learn_to_hear", lambda *given: pytest.fail("learned again"))
+    shares = []
+    run(few, tmp_path, config, PuppetTracker(), on_progress=shares.append)
+    assert len(calls) == 4 + 1, "of four drawn clips three were kept, the last is drawn again"
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
+
+
+def test_heads_of_different_persons_are_refused(heads, tmp_path):
+    avatar = load_avatar(heads[1][0])
+    mouth = avatar.person.mouth
+    other = replace(mouth, basis_cm=-mouth.basis_cm)
+    stranger = replace(avatar, person=replace(avatar.person, mouth=other))
+    save_avatar(tmp_path / "stranger.safetensors", stranger)
+    with pytest.raises(InputError, match="different persons"):
+        opened([heads[1][0], tmp_path / "stranger.safetensors"])
+    with pytest.raises(InputError, match="no head was given"):
+        opened([])
+    both = opened(heads[1])
+    digests = {person_digest(one.avatar.person) for one in both}
+    assert len(digests) == 1, "made of one data set, whatever draws them"
+    assert person_digest(stranger.person) not in digests
+
+
+def test_the_shipped_head_is_found_by_its_name(heads, tmp_path):
+    dataset, _ = heads
+    page = run((dataset, ["grid-s1"]), tmp_path, replace(SMALL, seeds=1, steps=1, drawn_takes=0))
+    assert "--features logmel mfcc" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"features": ("logmel", "nonsense")}, "1 of the features are not here: nonsense"),
+        ({"features": ("logmel", "logmel")}, "named twice"),
+        ({"encoders": ("unseen",)}, "NAME=FILE is needed"),
+        ({"encoders": ("unseen=nowhere.safetensors",)}, "se4lip:unseen"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_computed(
+    heads, tmp_path, monkeypatch, change, said
+):
+    monkeypatch.setattr(Memory, "rows", lambda *given: pytest.fail("began"))
+    with pytest.raises(InputError, match=said):
+        run(heads, tmp_path, replace(SMALL, **change))
+
+
+def test_sets_that_are_missing_are_said_before_anything_is_computed(heads, tmp_path, monkeypatch):
+    monkeypatch.setattr(Memory, "rows", lambda *given: pytest.fail("began"))
+    dataset, made = heads
+    with pytest.raises(InputError, match="is no data set"):
+        run(heads, tmp_path, same_lips=[tmp_path / "nothing"])
+    with pytest.raises(InputError, match="two of the sets are called 'dataset'"):
+        run(heads, tmp_path, same_lips=[dataset])
+    with pytest.raises(InputError, match=r"is not in .*nowhere"):
+        run(heads, tmp_path, tracker=PuppetTracker(), videos=tmp_path / "nowhere")
+    (tmp_path / "phones").mkdir()
+    with pytest.raises(InputError, match=r"holds no CLIP\.txt"):
+        compare_features(
+            *(dataset, made, [], tmp_path / "phones", tmp_path / "work", tmp_path / "out"),
+            *(None, SMALL),
+            **SILENT,
+        )
+
+
+# --- what is asked --------------------------------------------------------------------------------
+
+
+def test_folds_ask_about_every_frame_once_and_never_teach_it(heads):
+    data = open_dataset(heads[0])
+    asked = []
+    for train, test in folds_of(data, 2, block_s=1.0):
+        taught = {(take.clip, i) for take in train for i in range(take.start, take.stop)}
+        tested = [(take.clip, i) for take in test for i in range(take.start, take.stop)]
+        assert taught.isdisjoint(tested)
+        assert len(taught) + len(tested) == sum(map(data.frame_count, data.names))
+        asked += tested
+    assert len(asked) == len(set(asked)) == sum(map(data.frame_count, data.names))
+
+
+def sets_of(data, memory, phones=None, same_lips=()):
+    splits = folds(data, SMALL)
+    return asked_sets(data, splits, [], same_lips, phones, memory, 60)
+
+
+def test_phones_sound_and_lips_are_part_of_the_key(many, tmp_path):
+    data, memory, phones = open_dataset(many), Memory(tmp_path), tmp_path / "phones"
+    phones.mkdir()
+    clips = [take.clip for take in folds(data, SMALL)[0][1]]
+    for clip in clips:
+        (phones / f"{clip}.txt").write_text("0.1 0.2 B\n")
+    without, first = sets_of(data, memory), sets_of(data, memory, phones)
+    assert sets_of(data, memory, phones)[0].digest == first[0].digest
+    (phones / f"{clips[-1]}.txt").write_text("0.1 0.2 AE\n")
+    changed = sets_of(data, memory, phones)
+    digests = {one[0].digest for one in (without, first, changed)}
+    assert len(digests) == 3 and first[0].digest != first[1].digest
+    assert [one.unit for one in first[0].every] == clips, "each recording is a unit"
+
+
+def test_lent_lips_are_the_persons_and_never_those_that_teach(many, tmp_path):
+    data, memory = open_dataset(many), Memory(tmp_path)
+    (train, test) = folds(data, SMALL)[0]
+    for name, take in (("fair", test[0]), ("unfair", train[0])):
+        lent = tmp_path / name
+        (lent / "clips").mkdir(parents=True)
+        clip = data.clip(take.clip)
+        entries = []
+        for voice in ("af", "bm"):
+            made = f"{take.clip}-{voice}"
+            given = (clip.speech.samples, clip.lips, clip.track)
+            store.write_clip(lent, made, *given, {"voice": voice, "of": take.clip})
+            entries.append(store.ClipEntry(made, 0, len(clip)))
+        source = store.SourceEntry("kokoro", "kokoro", ".", 0, "", tuple(entries))
+        store.write_index(lent, store.Index({}, (source,)))
+    found = sets_of(data, memory, same_lips=[open_dataset(tmp_path / "fair")])[-1]
+    assert [one.of_this_person for one in found.every] == [True, True]
+    assert {one.unit for one in found.every} == {f"of {test[0].clip}"}, "two voices, one recording"
+    with pytest.raises(InputError, match="lends the lips of 2 clips that teach"):
+        sets_of(data, memory, same_lips=[open_dataset(tmp_path / "unfair")])
+
+
+# --- which features -------------------------------------------------------------------------------
+
+
+def test_other_encoders_of_ours_are_rows_of_their_own(tmp_path):
+    torch.manual_seed(0)
+    file = tmp_path / "encoder.safetensors"
+    save_encoder(file, SE4Lip(SE4LipConfig()), {"name": "mine", "data": [["lrc_ar", 1901]]})
+    first, second = resolved(("logmel",), (f"unseen={file}",))
+    assert (first.name, second.name) == ("logmel", "se4lip:unseen")
+    assert second.is_ours and not first.is_ours and ours("se4lip") and ours("variant:a/b")
+    assert second.about == "mine; learned from lrc_ar 1901"
+    assert second.kind(np.zeros(6400, np.float32)).shape == (10, 512)
+
+
+def test_whom_an_encoder_learned_from_is_read_from_its_file():
+    assert learned_from({"name": "a", "data": ["grid_s1", "b"]}) == "a; learned from grid_s1, b"
+    assert learned_from({"recipe": {"datasets": "s1"}}) == "unnamed; learned from s1"
+    assert "does not say" in learned_from({"name": "a", "recipe": {"steps": 3}})
+
+
+def test_a_quick_run_keeps_what_was_named_and_says_what_it_leaves_out():
+    whole = FeaturesConfig(features=("se4lip", "whisper-base"), seeds=2)
+    named = _named(["--features", "se4lip", "whisper-base", "--seeds=2", "--quick"])
+    kept = whole.quick(named)
+    assert (kept.features, kept.seeds) == (whole.features, 2) and kept.steps == 300
+    assert kept.left_out(whole).startswith("steps 300 in place of 900, train takes 60 in place of")
+    dropped = FeaturesConfig().quick()
+    assert dropped.left_out(FeaturesConfig()).startswith(
+        "no whisper-tiny.en and no whisper-base, seeds 1 in place of 3"
+    )
+    assert whole.left_out(whole) == ""
+    with pytest.raises(InputError, match="--seeds 0 was asked for"):
+        FeaturesConfig(seeds=0)
+
+
+# --- pictures and words ---------------------------------------------------------------------------
+
+
+def test_pictures_of_all_features_lie_beside_each_other():
+    said = {name: [np.full((32, 32, 3), 9 * i, np.uint8)] for i, name in enumerate("abcd")}
+    (frame,) = grid_of(said)
+    assert frame.shape == (64, 96, 3)
+    assert frame[0, 40, 0] == 9 and frame[40, 0, 0] == 27 and not frame[40, 40:].any()
+
+
+def test_options_are_told_as_they_are_typed():
+    assert options(FeaturesConfig()) == "the defaults"
+    changed = replace(FeaturesConfig(), features=("se4lip", "mfcc"), train_takes=60)
+    assert options(changed) == "`--features se4lip mfcc --train-takes 60`"
+
+
+def test_a_table_shows_what_is_unknown_as_a_dash():
+    assert table(["a", "b"], [["x", 0.12345], ["y", float("nan")], ["z", None]]).splitlines() == [
+        "| a | b |",
+        "|---|---|",
+        "| x | 0.123 |",
+        "| y | - |",
+        "| z | - |",
+    ]
+
+
+# --- what was heard before ------------------------------------------------------------------------
+
+
+class Packing:
+    """Hears only in packs, and says so."""
+
+    identity = Mfcc().identity
+    packs_s = 3.0
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, samples):
+        self.calls.append(len(samples))
+        assert len(samples) <= 3.0 * 16_000
+        return np.add.reduceat(samples, np.arange(0, len(samples), 640))[:, None] / 640
+
+
+def test_many_clips_in_one_window_get_their_own_rows():
+    clips = [np.full(n, i + 1, np.float32) for i, n in enumerate((9000, 640, 12_345, 16_000))]
+    kind = Packing()
+    found = hear_all(kind, clips)
+    assert len(kind.calls) == 2
+    for i, (clip, rows) in enumerate(zip(clips, found, strict=True)):
+        assert len(rows) == -(-len(clip) // 640)
+        np.testing.assert_allclose(rows[: len(clip) // 640], i + 1)
+
+
+def test_memory_hears_a_clip_once(tmp_path):
+    kind, memory = Packing(), Memory(tmp_path)
+    clips = [np.ones(5000, np.float32), np.zeros(700, np.float32)]
+    first = memory.rows(kind, clips)
+    again = memory.rows(kind, clips[::-1])
+    assert len(kind.calls) == 1
+    np.testing.assert_array_equal(first[0], again[1])
+
+
+def test_memory_tells_in_which_circumstances_figures_were_made(tmp_path, monkeypatch):
+    Memory(tmp_path).figures(lambda: {"a": 1}, "key")
+    made = {"commit": "1234567, changed since", "versions": {"torch": "9"}}
+    monkeypatch.setattr("se4lip.bench.memory.provenance", lambda: made)
+    memory = Memory(tmp_path)
+    assert memory.figures(lambda: pytest.fail("made again"), "key") == {"a": 1}
+    memory.figures(lambda: {"a": 2}, "another")
+    memory.figures(lambda: {"a": 3}, "a third")
+    (old, of_old), (new, of_new) = memory.told()
+    assert (of_old, of_new, new) == (1, 2, made) and old["processor"]
+
+
+def test_a_digest_tells_arrays_and_their_fields_apart():
+    one = {"a": np.zeros(2)}
+    track = puppet.track(5)
+    assert digest_of(track) == digest_of(puppet.track(5)) != digest_of(puppet.track(6))
+    assert digest_of(replace(track, width_px=1)) != digest_of(track)
+    assert digest_of(np.zeros(4)) != digest_of(np.zeros((2, 2)))
+    assert digest_of([1, 2], 3) != digest_of([1], 2, 3) and digest_of(one) == digest_of(one)
