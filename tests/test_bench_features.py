@@ -30,8 +30,9 @@ from se4lip.features.base import hear_all
 from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.io import dataset as store
 from se4lip.io.dataset import open_dataset
+from se4lip.io.video import read_frames
 from se4lip.train.avatar import AvatarRecipe, train_avatar
-from se4lip.train.avatar_material import MaterialConfig, folds_of
+from se4lip.train.avatar_material import MaterialConfig, folds_of, framed_pictures
 from se4lip.train.avatar_nerf import NerfRecipe
 from se4lip.types import InputError
 
@@ -104,6 +105,7 @@ def run(heads, folder, config=SMALL, tracker=None, phones=None, **more):
     )
 
 
+@pytest.mark.slow
 def test_lips_are_told_once_and_drawn_ones_head_by_head(heads, tmp_path, monkeypatch):
     (tmp_path / "phones").mkdir()
     for clip in ("take00", "take01"):
@@ -156,6 +158,10 @@ def test_lips_are_told_once_and_drawn_ones_head_by_head(heads, tmp_path, monkeyp
         assert page.with_name(f"{page.stem}-{part}.png").stat().st_size > 1000
     grids = sorted((tmp_path / "grid").glob("*.mp4"))
     assert len(grids) == 2
+    person, (take, *_) = load_avatar(heads[1][0]).person, folds(open_dataset(heads[0]), SMALL)[0][1]
+    (real,) = framed_pictures(open_dataset(heads[0]), take, person.framing, [0])
+    shown = next(read_frames(grids[0]))[:64, :64]
+    assert abs(shown[:40].astype(int) - real[:40]).mean() < 12, "the filmed person stands first"
 
     before = [file.stat().st_mtime_ns for file in grids]
     monkeypatch.setattr(hearing_bench, "learn_to_hear", lambda *given: pytest.fail("learned again"))
@@ -187,6 +193,23 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(heads, tmp_path, monkeypatc
     run(few, tmp_path, config, PuppetTracker(), on_progress=shares.append)
     assert len(calls) == 4 + 1, "of four drawn clips three were kept, the last is drawn again"
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
+
+
+def test_other_phones_are_other_figures_and_no_new_lesson(heads, tmp_path, monkeypatch):
+    config = replace(SMALL, features=("logmel",), seeds=1, steps=2, drawn_takes=0)
+    phones = tmp_path / "phones"
+    phones.mkdir()
+
+    def bilabials(said):
+        (phones / "take00.txt").write_text(said)
+        page = run((heads[0], heads[1][:1]), tmp_path, config, phones=phones)
+        rows = json.loads(page.with_suffix(".json").read_text())["rows"]
+        clips = [clip for row in rows if row["set"] == OWN for clip in row["clips"].values()]
+        return sum(clip["closed"] + clip["missed"] for clip in clips if "closed" in clip)
+
+    assert bilabials("0.1 0.2 B\n") == 1
+    monkeypatch.setattr(hearing_bench, "learn_to_hear", lambda *given: pytest.fail("learned again"))
+    assert bilabials("0.1 0.2 B\n0.3 0.4 M\n") == 2
 
 
 def test_heads_of_different_persons_are_refused(heads, tmp_path):

@@ -19,10 +19,11 @@ import torch
 
 from se4lip.bench.asked import AskedSet
 from se4lip.bench.heads import NamedHead
-from se4lip.bench.hearing import Hearing, known
+from se4lip.bench.hearing import Hearing
 from se4lip.bench.judges import Judges
 from se4lip.bench.lips import Asked, closures
 from se4lip.bench.memory import Memory, digest_of
+from se4lip.bench.record import known
 from se4lip.evaluate_avatar import has_look
 from se4lip.face.follow import FollowConfig, follow, sight
 from se4lip.face.tracker import Tracker

@@ -81,11 +81,13 @@ class FeaturesConfig:
     folds: int = 5
 
     def __post_init__(self) -> None:
-        for name, least in (("seeds", 1), ("steps", 1), ("folds", 2), ("drawn_takes", 0)):
-            if getattr(self, name) < least:
+        least = {"seeds": 1, "steps": 1, "folds": 2, "drawn_takes": 0, "drawn_seeds": 0}
+        least |= {"train_takes": 1, "test_takes": 1, "other_clips": 1, "voices": 0}
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < lowest:
                 raise InputError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)} was asked for: give "
-                    f"{least} or more"
+                    f"--{name.replace('_', '-')} {value} was asked for: give {lowest} or more"
                 )
 
     def quick(self, named: Collection[str] = ()) -> FeaturesConfig:

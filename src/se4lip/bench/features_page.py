@@ -26,7 +26,7 @@ from se4lip.bench.figures import DRAWN, JUDGE_CONFIDENCE, LIPS, SYNC, Figure, at
 from se4lip.bench.gains import LEAST_RECORDINGS, per_seed
 from se4lip.bench.judges import Judges
 from se4lip.bench.kinds import NamedFeatures
-from se4lip.bench.record import as_list, circumstances, options, table, write_result
+from se4lip.bench.record import as_list, circumstances, known, options, table, write_result
 from se4lip.io.dataset import Dataset
 from se4lip.train.devices import chosen_device
 
@@ -94,8 +94,8 @@ def write_page(results: Path, comparison: Comparison, rows: list[dict[str, Any]]
         "circumstances": made,
         "figures_made": [{"figures": count, **one} for one, count in comparison.made],
         "features": {one.name: asdict(one.kind.identity) for one in comparison.kinds},
-        "gains": told,
-        "shares": shares,
+        "gains": [known(one) for one in told],
+        "shares": [known(one) for one in shares],
         "rows": rows,
     }
     return write_result(results, name, text, plain, plots)

@@ -8,7 +8,6 @@ model, and on nothing that is drawn: so one window serves every renderer of the 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,6 +22,7 @@ from se4lip.bench import lips
 from se4lip.bench.asked import AskedSet, is_portrait, taught_digest
 from se4lip.bench.kinds import NamedFeatures
 from se4lip.bench.memory import Memory, digest_of, memory_name
+from se4lip.bench.record import known
 from se4lip.face.person import Person
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.io.config import from_plain, to_plain
@@ -188,17 +188,6 @@ def _lips_of_part(hearing: Hearing, real: RealLips, fold: int) -> dict[str, Any]
         figures = lips.judge(shown, true, one, real.closed_below)
         found[one.name] = {"recording": one.unit} | known(figures)
     return found
-
-
-def known(figures: dict[str, Any]) -> dict[str, Any]:
-    """Figures as JSON values: None for those that are not known."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, list):
-            return [plain(inner) for inner in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {key: plain(value) for key, value in figures.items()}
 
 
 def recipe_of(config: Any, seed: int) -> AvatarRecipe:

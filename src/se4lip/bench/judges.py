@@ -88,7 +88,7 @@ def loaded(config: EvaluateConfig) -> Judges:
         try:
             return load()
         except InputError as error:
-            why[name] = str(error)
+            why[name] = str(error).replace("pass --fetch", "run `se4lip evaluate video --fetch`")
             return None
 
     second = here("second judge", lambda: load_judge(config.judge))

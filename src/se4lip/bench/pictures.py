@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from se4lip.plots import Picture, drawn
 
-_COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
+_COLUMNS = 5  # axes beside each other
 
 
 def bars(
@@ -24,9 +24,11 @@ def bars(
     which is what chance reaches, else at 0 or below the lowest value: bars hang from 0."""
 
     def draw(figure: Any) -> None:
-        every = np.atleast_1d(figure.subplots(1, len(groups), squeeze=False)[0])
+        every = figure.subplots(rows, columns, squeeze=False).ravel()
         figure.suptitle(title)
-        for axes, (label, values) in zip(every, groups.items(), strict=True):
+        for axes in every[len(groups) :]:
+            axes.axis("off")
+        for axes, (label, values) in zip(every, groups.items(), strict=False):
             height = np.array([value for value, _, _ in values])
             low = height - np.array([low for _, low, _ in values])
             high = np.array([high for _, _, high in values]) - height
@@ -44,7 +46,9 @@ def bars(
             axes.set_title(label, fontsize=10)
             axes.tick_params(axis="x", rotation=60)
 
-    return drawn(draw, (3.2 * len(groups), 4.2))
+    columns = min(_COLUMNS, len(groups))
+    rows = -(-len(groups) // columns)
+    return drawn(draw, (3.2 * columns, 4.2 * rows))
 
 
 def forest(

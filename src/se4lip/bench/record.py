@@ -6,9 +6,10 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import math
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,17 @@ def write_result(
     page = folder / f"{name}.md"
     write_bytes(page, text.encode())
     return page
+
+
+def known(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures as JSON values: None for those that are not known."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {key: plain(value) for key, value in figures.items()}
 
 
 def as_list(circumstances: dict[str, Any]) -> str:
