@@ -114,7 +114,7 @@ def _section(
         ("features", LIPS if section.head is None else DRAWN)
     ]
     if lag is not None:
-        tables = [("features", (*LIPS[:2], *at_lag(lag)))]
+        tables = [("features", (*LIPS[:2], *(at_lag(lag) if lag else ())))]
         parts.append(about_lag(lag))
     if section.head is not None:
         tables.append(("sync", SYNC))

@@ -57,8 +57,8 @@ It is about the sync of drawn video, and none was judged here: {why}.
 
 
 def about_lag(lag: int) -> str:
+    also = f" and at {lag:+d} frames (positive: the sound is late)" if lag else ""
     return (
-        "Other people, whose sync nobody knows: lips are compared only in how they move, at lag 0 "
-        f"and at {lag:+d} frames (positive: the sound is late), where all features together agree "
-        "best with the real lips.\n"
+        "Other people, whose sync nobody knows: lips are compared only in how they move, at lag 0"
+        f"{also}; at {lag:+d} all features together agree best with the real lips.\n"
     )

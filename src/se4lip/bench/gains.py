@@ -5,7 +5,7 @@ A statistic is a row of numbers a clip that may be added up, and the figure that
 so means, F1 of closures and readings of the sync judge are resampled alike. What was cut from one
 recording is drawn together, for its pieces are not independent. Ours and theirs have the same
 recordings in every resample, but each its own seeds: two networks that begin from one number have
-nothing in common.
+nothing in common. Of S seeds the bootstrap shows (S - 1) / S of their variance: few seeds flatter.
 """
 
 from __future__ import annotations
