@@ -111,6 +111,13 @@ def test_lips_are_told_once_and_drawn_ones_head_by_head(heads, tmp_path, monkeyp
     for clip in ("take00", "take01"):
         (tmp_path / "phones" / f"{clip}.txt").write_text("0.1 0.9 B\n2.1 2.9 AE\n")
     given = {"tracker": PuppetTracker(), "grid": tmp_path / "grid", "phones": tmp_path / "phones"}
+    drawn_takes, figures = [], drawn_bench.Stage._figures
+
+    def spied(stage, real, hearing, *rest):
+        drawn_takes.append((real.take, hearing.lesson.takes))
+        return figures(stage, real, hearing, *rest)
+
+    monkeypatch.setattr(drawn_bench.Stage, "_figures", spied)
     page = run(heads, tmp_path, **given)
     text, found = page.read_text(), json.loads(page.with_suffix(".json").read_text())
     rows = {(row["head"], row["set"], row["features"], row["seed"]): row for row in found["rows"]}
@@ -137,8 +144,11 @@ def test_lips_are_told_once_and_drawn_ones_head_by_head(heads, tmp_path, monkeyp
     # What learned to hear is one for both heads, and what is drawn of it is not.
     learned = list((tmp_path / "work" / "hearings").glob("*/window.safetensors"))
     assert len(learned) == 2 * 2 * 2, "features, seeds, folds"
-    a, b = (next(row for (head, *_), row in rows.items() if head == one) for one in renderers)
-    assert a["clips"] != b["clips"]
+    assert len({json.dumps(clips) for clips in drawn}) == len(drawn) == 2 * 2 * 2 * 2
+    assert len(drawn_takes) == 2 * len(drawn)
+    for take, taught in drawn_takes:
+        of_clip = [one for one in taught if one.clip == take.clip]
+        assert all(one.stop <= take.start or one.start >= take.stop for one in of_clip)
 
     for told in (
         "## mouth codes, any renderer: same speaker (4 clips of 2 recordings)",
