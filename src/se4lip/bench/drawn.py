@@ -106,17 +106,13 @@ class Stage:
     ) -> Iterator[tuple[str, Hearing, str, dict[str, Any]]]:
         """Set, hearing, clip and figures of one take, heard by each of ``hearings`` (of all folds
         each); what is in memory is not drawn again."""
-        real = RealTake(self, place.take)
+        real, source = RealTake(self, place.take), self._source(place.take)
         for asked in sets:
-            one = asked.parts[place.fold][place.index]
+            one, below = asked.parts[place.fold][place.index], asked.tracked_closed_below
+            question = [digest_of(one), below, self.tracker.name, self.judges.digest, source]
             for folds in hearings:
                 hearing = folds[place.fold]
-                key = [
-                    *("drawn", VERSION, self.head.avatar.sha256, hearing.key, digest_of(one)),
-                    *(asked.tracked_closed_below, self.tracker.name, self.judges.digest),
-                    self._source(place.take),
-                ]
-                below = asked.tracked_closed_below
+                key = ["drawn", VERSION, self.head.avatar.sha256, hearing.key, question]
                 make = partial(self._figures, real, hearing, one, below)
                 yield asked.name, hearing, one.name, self.memory.figures(make, *key)
                 on_drawn()
