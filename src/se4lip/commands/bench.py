@@ -106,23 +106,28 @@ def ablation(arguments: list[str]) -> int | None:
     def command(
         dataset: Annotated[Path, tyro.conf.Positional],
         work: Path,
+        others: tuple[Path, ...] = (),
         results: Path = Path("docs/results"),
         quick: bool = False,
         config: Annotated[AblationConfig, tyro.conf.arg(name="")] = AblationConfig(),  # noqa: B008
     ) -> None:
         """Which front and which net in time hear lips best, at an equal budget.
 
-        Give the same command again to go on with a run that was stopped.
+        First all fronts with all nets for a short time, then the best few for longer. The weights
+        of each stay in WORK, to be heard by a head: --features variant:FILE. Give the same command
+        again to go on with a run that was stopped.
 
         Args:
             dataset: Folder that `se4lip prepare` wrote.
             work: Folder for what was computed, to go on with.
-            results: Folder for the page, its plot and figures.
-            quick: A smaller version that takes minutes on two cores.
+            others: Data sets of people whom no variant heard or saw, all clips of which may be
+                asked about.
+            results: Folder for the page, its plots and figures.
+            quick: A smaller version that takes minutes on two cores; what is named stays.
         """
-        config = config.quick() if quick else config
+        config = config.quick(_named(arguments)) if quick else config
         with progress("ablation") as (say, advance):
-            page = measure_ablation(dataset, work, results, config, advance, say)
+            page = measure_ablation(dataset, others, work, results, config, advance, say)
         Console().print(str(page))
 
     return run(command, "bench ablation", arguments)

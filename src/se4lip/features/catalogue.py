@@ -25,6 +25,7 @@ from se4lip.features.recognisers import (
     deepspeech_network,
     phoneme_network,
 )
+from se4lip.features.variant import VARIANT, variant_features
 from se4lip.features.whisper import Whisper, WhisperEncoder
 from se4lip.io import recognisers as files
 from se4lip.io.ctranslate2 import read_ctranslate2
@@ -57,15 +58,18 @@ class Se4lip:
 
 def load_features(name: str, weights: Path | None = None) -> SpeechFeatures:
     """The features called ``name``, ready to hear. ``weights`` names their file or folder.
+    ``variant:FILE`` are those of an encoder that `se4lip bench ablation` made.
 
     Raises:
         InputError: no such features, or their weights or library are not here.
     """
+    if name.startswith(VARIANT):
+        return variant_features(name, weights)
     kind = KINDS.get(name)
     if kind is None:
         raise InputError(
-            f"there are no features {name!r}; one of {', '.join(KINDS)} is needed, or a folder of "
-            "NAME.npy"
+            f"there are no features {name!r}; one of {', '.join(KINDS)} is needed, variant:FILE "
+            "of `se4lip bench ablation`, or a folder of NAME.npy"
         )
     return kind.load(name, weights)
 
