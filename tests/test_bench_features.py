@@ -1,6 +1,7 @@
 """``se4lip bench features`` on a drawn puppet: it ends, goes on, and asks what it says it asks.
 
-The figures themselves are held to known answers in test_bench_figures.py.
+The figures themselves are held to known answers in test_bench_figures.py, what is asked about in
+test_bench_asked.py.
 """
 
 import json
@@ -8,31 +9,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 import puppet
 from se4lip.artifacts.avatar import load_avatar, save_avatar
-from se4lip.artifacts.encoder import save_encoder
 from se4lip.bench import drawn as drawn_bench
 from se4lip.bench import hearing as hearing_bench
-from se4lip.bench.asked import OWN, VOICES, asked_sets, folds
+from se4lip.bench.asked import OWN, VOICES, folds
 from se4lip.bench.features import FeaturesConfig, compare_features
-from se4lip.bench.grid import grid_of
 from se4lip.bench.heads import opened, person_digest
-from se4lip.bench.kinds import learned_from, ours, resolved
-from se4lip.bench.memory import Memory, digest_of
-from se4lip.bench.record import options, table
-from se4lip.commands.bench import _named
-from se4lip.encoder.model import SE4Lip, SE4LipConfig
+from se4lip.bench.memory import Memory
 from se4lip.face.tracker import Face
 from se4lip.features.acoustic import Mfcc
-from se4lip.features.base import hear_all
 from se4lip.head.splat.canonical import CanonicalConfig
-from se4lip.io import dataset as store
 from se4lip.io.dataset import open_dataset
 from se4lip.io.video import read_frames
 from se4lip.train.avatar import AvatarRecipe, train_avatar
-from se4lip.train.avatar_material import MaterialConfig, folds_of, framed_pictures
+from se4lip.train.avatar_material import MaterialConfig, framed_pictures
 from se4lip.train.avatar_nerf import NerfRecipe
 from se4lip.types import InputError
 
@@ -90,11 +82,6 @@ def heads(tmp_path_factory):
         for renderer in ("splat", "nerf")
     ]
     return dataset, made
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    return puppet.make_dataset(tmp_path_factory.mktemp("many"), recordings=20, frames=30)
 
 
 def run(heads, folder, config=SMALL, tracker=None, phones=None, **more):
@@ -277,179 +264,3 @@ def test_sets_that_are_missing_are_said_before_anything_is_computed(heads, tmp_p
             *(None, SMALL),
             **SILENT,
         )
-
-
-# --- what is asked --------------------------------------------------------------------------------
-
-
-def test_folds_ask_about_every_frame_once_and_never_teach_it(heads):
-    data = open_dataset(heads[0])
-    asked = []
-    for train, test in folds_of(data, 2, block_s=1.0):
-        taught = {(take.clip, i) for take in train for i in range(take.start, take.stop)}
-        tested = [(take.clip, i) for take in test for i in range(take.start, take.stop)]
-        assert taught.isdisjoint(tested)
-        assert len(taught) + len(tested) == sum(map(data.frame_count, data.names))
-        asked += tested
-    assert len(asked) == len(set(asked)) == sum(map(data.frame_count, data.names))
-
-
-def sets_of(data, memory, phones=None, same_lips=()):
-    splits = folds(data, SMALL)
-    return asked_sets(data, splits, [], same_lips, phones, memory, 60)
-
-
-def test_phones_sound_and_lips_are_part_of_the_key(many, tmp_path):
-    data, memory, phones = open_dataset(many), Memory(tmp_path), tmp_path / "phones"
-    phones.mkdir()
-    clips = [take.clip for take in folds(data, SMALL)[0][1]]
-    for clip in clips:
-        (phones / f"{clip}.txt").write_text("0.1 0.2 B\n")
-    without, first = sets_of(data, memory), sets_of(data, memory, phones)
-    assert sets_of(data, memory, phones)[0].digest == first[0].digest
-    (phones / f"{clips[-1]}.txt").write_text("0.1 0.2 AE\n")
-    changed = sets_of(data, memory, phones)
-    digests = {one[0].digest for one in (without, first, changed)}
-    assert len(digests) == 3 and first[0].digest != first[1].digest
-    assert [one.unit for one in first[0].every] == clips, "each recording is a unit"
-
-
-def test_lent_lips_are_the_persons_and_never_those_that_teach(many, tmp_path):
-    data, memory = open_dataset(many), Memory(tmp_path)
-    (train, test) = folds(data, SMALL)[0]
-    for name, take in (("fair", test[0]), ("unfair", train[0])):
-        lent = tmp_path / name
-        (lent / "clips").mkdir(parents=True)
-        clip = data.clip(take.clip)
-        entries = []
-        for voice in ("af", "bm"):
-            made = f"{take.clip}-{voice}"
-            given = (clip.speech.samples, clip.lips, clip.track)
-            store.write_clip(lent, made, *given, {"voice": voice, "of": take.clip})
-            entries.append(store.ClipEntry(made, 0, len(clip)))
-        source = store.SourceEntry("kokoro", "kokoro", ".", 0, "", tuple(entries))
-        store.write_index(lent, store.Index({}, (source,)))
-    found = sets_of(data, memory, same_lips=[open_dataset(tmp_path / "fair")])[-1]
-    assert [one.of_this_person for one in found.every] == [True, True]
-    assert {one.unit for one in found.every} == {f"of {test[0].clip}"}, "two voices, one recording"
-    with pytest.raises(InputError, match="lends the lips of 2 clips that teach"):
-        sets_of(data, memory, same_lips=[open_dataset(tmp_path / "unfair")])
-
-
-# --- which features -------------------------------------------------------------------------------
-
-
-def test_other_encoders_of_ours_are_rows_of_their_own(tmp_path):
-    torch.manual_seed(0)
-    file = tmp_path / "encoder.safetensors"
-    save_encoder(file, SE4Lip(SE4LipConfig()), {"name": "mine", "data": [["lrc_ar", 1901]]})
-    first, second = resolved(("logmel",), (f"unseen={file}",))
-    assert (first.name, second.name) == ("logmel", "se4lip:unseen")
-    assert second.is_ours and not first.is_ours and ours("se4lip") and ours("variant:a/b")
-    assert second.about == "mine; learned from lrc_ar 1901"
-    assert second.kind(np.zeros(6400, np.float32)).shape == (10, 512)
-
-
-def test_whom_an_encoder_learned_from_is_read_from_its_file():
-    assert learned_from({"name": "a", "data": ["grid_s1", "b"]}) == "a; learned from grid_s1, b"
-    assert learned_from({"recipe": {"datasets": "s1"}}) == "unnamed; learned from s1"
-    assert "does not say" in learned_from({"name": "a", "recipe": {"steps": 3}})
-
-
-def test_a_quick_run_keeps_what_was_named_and_says_what_it_leaves_out():
-    whole = FeaturesConfig(features=("se4lip", "whisper-base"), seeds=2)
-    named = _named(["--features", "se4lip", "whisper-base", "--seeds=2", "--quick"])
-    kept = whole.quick(named)
-    assert (kept.features, kept.seeds) == (whole.features, 2) and kept.steps == 300
-    assert kept.left_out(whole).startswith("steps 300 in place of 900, train takes 60 in place of")
-    dropped = FeaturesConfig().quick()
-    assert dropped.left_out(FeaturesConfig()).startswith(
-        "no whisper-tiny.en and no whisper-base, seeds 1 in place of 3"
-    )
-    assert whole.left_out(whole) == ""
-    with pytest.raises(InputError, match="--seeds 0 was asked for"):
-        FeaturesConfig(seeds=0)
-
-
-# --- pictures and words ---------------------------------------------------------------------------
-
-
-def test_pictures_of_all_features_lie_beside_each_other():
-    said = {name: [np.full((32, 32, 3), 9 * i, np.uint8)] for i, name in enumerate("abcd")}
-    (frame,) = grid_of(said)
-    assert frame.shape == (64, 96, 3)
-    assert frame[0, 40, 0] == 9 and frame[40, 0, 0] == 27 and not frame[40, 40:].any()
-
-
-def test_options_are_told_as_they_are_typed():
-    assert options(FeaturesConfig()) == "the defaults"
-    changed = replace(FeaturesConfig(), features=("se4lip", "mfcc"), train_takes=60)
-    assert options(changed) == "`--features se4lip mfcc --train-takes 60`"
-
-
-def test_a_table_shows_what_is_unknown_as_a_dash():
-    assert table(["a", "b"], [["x", 0.12345], ["y", float("nan")], ["z", None]]).splitlines() == [
-        "| a | b |",
-        "|---|---|",
-        "| x | 0.123 |",
-        "| y | - |",
-        "| z | - |",
-    ]
-
-
-# --- what was heard before ------------------------------------------------------------------------
-
-
-class Packing:
-    """Hears only in packs, and says so."""
-
-    identity = Mfcc().identity
-    packs_s = 3.0
-
-    def __init__(self):
-        self.calls = []
-
-    def __call__(self, samples):
-        self.calls.append(len(samples))
-        assert len(samples) <= 3.0 * 16_000
-        return np.add.reduceat(samples, np.arange(0, len(samples), 640))[:, None] / 640
-
-
-def test_many_clips_in_one_window_get_their_own_rows():
-    clips = [np.full(n, i + 1, np.float32) for i, n in enumerate((9000, 640, 12_345, 16_000))]
-    kind = Packing()
-    found = hear_all(kind, clips)
-    assert len(kind.calls) == 2
-    for i, (clip, rows) in enumerate(zip(clips, found, strict=True)):
-        assert len(rows) == -(-len(clip) // 640)
-        np.testing.assert_allclose(rows[: len(clip) // 640], i + 1)
-
-
-def test_memory_hears_a_clip_once(tmp_path):
-    kind, memory = Packing(), Memory(tmp_path)
-    clips = [np.ones(5000, np.float32), np.zeros(700, np.float32)]
-    first = memory.rows(kind, clips)
-    again = memory.rows(kind, clips[::-1])
-    assert len(kind.calls) == 1
-    np.testing.assert_array_equal(first[0], again[1])
-
-
-def test_memory_tells_in_which_circumstances_figures_were_made(tmp_path, monkeypatch):
-    Memory(tmp_path).figures(lambda: {"a": 1}, "key")
-    made = {"commit": "1234567, changed since", "versions": {"torch": "9"}}
-    monkeypatch.setattr("se4lip.bench.memory.provenance", lambda: made)
-    memory = Memory(tmp_path)
-    assert memory.figures(lambda: pytest.fail("made again"), "key") == {"a": 1}
-    memory.figures(lambda: {"a": 2}, "another")
-    memory.figures(lambda: {"a": 3}, "a third")
-    (old, of_old), (new, of_new) = memory.told()
-    assert (of_old, of_new, new) == (1, 2, made) and old["processor"]
-
-
-def test_a_digest_tells_arrays_and_their_fields_apart():
-    one = {"a": np.zeros(2)}
-    track = puppet.track(5)
-    assert digest_of(track) == digest_of(puppet.track(5)) != digest_of(puppet.track(6))
-    assert digest_of(replace(track, width_px=1)) != digest_of(track)
-    assert digest_of(np.zeros(4)) != digest_of(np.zeros((2, 2)))
-    assert digest_of([1, 2], 3) != digest_of([1], 2, 3) and digest_of(one) == digest_of(one)
