@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import puppet
+from se4lip import speak_audio
+from se4lip.artifacts.avatar import load_avatar
 from se4lip.bench import ablation_task
 from se4lip.bench.ablation import AblationConfig, ablation, page_name, ranking
 from se4lip.bench.ablation_judge import embedded, head_proxy, judge
@@ -26,7 +28,11 @@ from se4lip.cli import main
 from se4lip.encoder.speech import SpeechEncoder, SpeechEncoderConfig
 from se4lip.features.catalogue import load_features
 from se4lip.features.variant import Variant, VariantEncoder, VariantFeatures, weights_in
+from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.io.dataset import open_dataset
+from se4lip.train.avatar import AvatarRecipe, train_avatar
+from se4lip.train.avatar_material import MaterialConfig
+from se4lip.train.listener import listener_of_avatar
 from se4lip.types import SAMPLES_PER_FRAME, InputError
 
 SILENT = {"report": lambda line: None}
@@ -279,6 +285,32 @@ def test_files_that_are_no_variants_are_refused(tmp_path):
         load_features(f"variant:{shipped_encoder()}")
 
 
+def test_a_head_hears_a_variant(taught, tmp_path):
+    """It is trained on the features, names them, and finds them again to speak."""
+    recipe = AvatarRecipe(
+        material=MaterialConfig(size_px=64, pictures=10, mouth_codes=3, replay_s=2.0),
+        canonical=CanonicalConfig(
+            interior_px=4, lips_px=4, face_px=8, hair_px=8, torso_px=8, interior_depth_cm=0.5
+        ),
+        curves=2,
+        hidden=8,
+        voices=0,
+    )
+    recipe = replace(
+        recipe,
+        speech=replace(recipe.speech, steps=2, validate_every=2),
+        pictures=replace(recipe.pictures, steps=1, validate_every=1),
+        noise=replace(recipe.noise, sounds=1),
+    )
+    dataset = puppet.make_dataset(tmp_path)
+    name = f"variant:{taught}"
+    head = load_avatar(train_avatar(dataset, tmp_path / "head", recipe, features=name, **SILENT))
+    assert head.encoder == load_features(name).identity and head.head.feature_width == 512
+    assert listener_of_avatar(head).identity == head.encoder
+    (rows,) = speak_audio._heard(head, next((tmp_path / "videos").glob("*.mp4")), None, None)
+    assert rows.shape[1] == 512
+
+
 # --- the whole of it ------------------------------------------------------------------------------
 
 
@@ -335,7 +367,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
             raise KeyboardInterrupt
 
     loop = ablation_task.LoopConfig
-    often = lambda **k: loop(**k, checkpoint_every_s=-1.0)  # noqa: E731
+    often = lambda **k: loop(**k, checkpoint_every_s=0.0)  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ablation_task, "LoopConfig", often)
         with pytest.raises(KeyboardInterrupt):

@@ -144,7 +144,8 @@ class _Stage:
             for key in ("offset_15", "lips_r2"):
                 label = f"{FIGURES[key]}\n{where}"
                 groups[label] = [height(self.of(one, where, key)) for one in names]
-        return pictures.bars(names, groups, f"{told['dataset']}, clips that taught nothing")
+        short = [one.replace(", 5 frames", "").replace(",", "") for one in names]
+        return pictures.bars(short, groups, f"{told['dataset']}, clips that taught nothing")
 
 
 def _stage_text(stage: _Stage, number: int, told: dict[str, Any], name: str) -> str:

@@ -212,7 +212,12 @@ def teach(
     )
     task = AblationTask(pair, clips, budget, on_step)
     began = time.process_time()
-    pair = train(task, loop, folder, identity, number, lambda line: report(f"{name}: {line}"))
+
+    def told(line: str) -> None:
+        if not line.startswith("validation"):  # the task has none of its own
+            report(f"{name}: {line}")
+
+    pair = train(task, loop, folder, identity, number, told)
     # Of a run that went on after a stop, what this process did stands for all of it.
     share = budget.steps / max(1, task.steps)
     made = {
