@@ -15,20 +15,19 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from se4lip.bench.ablation_config import AblationConfig, page_name
 from se4lip.bench.ablation_judge import head_proxy, judge
 from se4lip.bench.ablation_page import OWN, write_page
 from se4lip.bench.ablation_task import (
     LEAST_FRAMES,
     VERSION,
-    Budget,
     Heard,
     digest,
     heard,
@@ -37,70 +36,17 @@ from se4lip.bench.ablation_task import (
 )
 from se4lip.bench.memory import Memory
 from se4lip.bench.record import circumstances, options
-from se4lip.bench.variants import SHIPPED, first_stage, full_cross
+from se4lip.bench.variants import SHIPPED
 from se4lip.features.variant import Variant
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.metrics.comparison import Ridge
-from se4lip.train.devices import Precision, chosen_device
+from se4lip.train.devices import chosen_device
 from se4lip.train.loop import duration
 from se4lip.train.split import Split, clips_of, evenly
 from se4lip.types import InputError
 
 _LEAST_JUDGED = 7  # frames of a clip that is asked about
 _PROXY_CLIPS = 60  # whose features teach the stand-in for a head
-
-
-@dataclass(frozen=True)
-class AblationConfig:
-    """Attributes:
-    steps: Of each variant in the first stage.
-    seeds: Runs of each variant in the first stage.
-    finalists: So many of the best go on to the second stage, beside the shipped one; 0 for none.
-    final_steps: Of each variant in the second stage.
-    final_seeds: Runs of each variant in the second stage.
-    heads: So many of the best are chosen for a full head, beside the shipped one.
-    clips: In a step.
-    stride: Frames between the windows of a clip.
-    train_clips: As many teach; all of the split by default.
-    validation_clips: As many rank the variants.
-    test_clips: As many are judged; all of the split by default.
-    other_clips: As many of each other data set are judged.
-    full: Cross all fronts with all nets, windows of 3, 5 and 7 frames, causal or not.
-    device: auto, cpu or cuda.
-    precision: Of matrix products; auto is bfloat16 where that is faster.
-    """
-
-    steps: int = 600
-    seeds: int = 1
-    finalists: int = 3
-    final_steps: int = 2000
-    final_seeds: int = 3
-    heads: int = 2
-    clips: int = 16
-    stride: int = 4
-    train_clips: int | None = None
-    validation_clips: int = 60
-    test_clips: int | None = None
-    other_clips: int = 60
-    full: bool = False
-    device: str = "auto"
-    precision: Precision = "auto"
-
-    def quick(self, named: Collection[str] = ()) -> AblationConfig:
-        """Minutes on two cores. What the user has ``named`` stays as it is."""
-        smaller: dict[str, Any] = {
-            **{"steps": 40, "finalists": 2, "final_steps": 120, "final_seeds": 1, "clips": 8},
-            **{"train_clips": 120, "validation_clips": 20, "test_clips": 30, "other_clips": 20},
-        }
-        return replace(self, **{key: v for key, v in smaller.items() if key not in named})
-
-    @property
-    def variants(self) -> list[Variant]:
-        """Of the first stage."""
-        return full_cross() if self.full else first_stage()
-
-    def budget(self, stage: int) -> Budget:
-        return Budget(self.final_steps if stage == 2 else self.steps, self.clips, self.stride)
 
 
 def ablation(
@@ -128,12 +74,6 @@ def ablation(
     chosen = [one.name for one in [*best, *_absent(best)] if one in ranked]
     made = circumstances(bench.device, options=options(config))
     return write_page(results, page_name(bench.data.name, config), bench.told, made, rows, chosen)
-
-
-def page_name(dataset: str, config: AblationConfig) -> str:
-    """Of the page: another run is another page."""
-    steps = [config.steps, *([config.final_steps] if config.finalists else [])]
-    return "-".join(["ablation", dataset, *(["full"] if config.full else []), *map(str, steps)])
 
 
 def _absent(variants: Sequence[Variant]) -> list[Variant]:

@@ -6,8 +6,8 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from se4lip.bench.ablation import AblationConfig
 from se4lip.bench.ablation import ablation as measure_ablation
+from se4lip.bench.ablation_config import AblationConfig
 from se4lip.bench.ambiguity import AmbiguityConfig
 from se4lip.bench.ambiguity import ambiguity as measure_ambiguity
 from se4lip.bench.features import FeaturesConfig, compare_features
