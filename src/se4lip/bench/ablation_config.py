@@ -24,22 +24,24 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """Attributes:
-    steps: Of each variant in the first stage.
-    seeds: Runs of each variant in the first stage.
-    finalists: So many of the best go on to the second stage, beside the shipped one; 0 for none.
-    final_steps: Of each variant in the second stage.
-    final_seeds: Runs of each variant in the second stage.
-    heads: So many of the best are chosen for a full head, beside the shipped one.
-    clips: In a step.
-    stride: Frames between the windows of a clip.
-    train_clips: As many teach; all of the split by default.
-    validation_clips: As many rank the variants.
-    test_clips: As many are judged; all of the split by default.
-    other_clips: As many of each other data set are judged.
-    full: Cross all fronts with all nets, windows of 3, 5 and 7 frames, causal or not.
-    device: auto, cpu or cuda.
-    precision: Of matrix products; auto is bfloat16 where that is faster.
+    """What is tried, and how much of it.
+
+    Attributes:
+        steps: Of each variant in the first stage.
+        seeds: Runs of each variant in the first stage.
+        finalists: So many of the best go on to the second stage, beside the shipped one; 0 for none.
+        final_steps: Of each variant in the second stage.
+        final_seeds: Runs of each variant in the second stage.
+        heads: So many of the best are chosen for a full head, beside the shipped one.
+        clips: In a step.
+        stride: Frames between the windows of a clip.
+        train_clips: As many teach; all of the split by default.
+        validation_clips: As many rank the variants.
+        test_clips: As many are judged; all of the split by default.
+        other_clips: As many of each other data set are judged.
+        full: Cross all fronts with all nets, windows of 3, 5 and 7 frames, causal or not.
+        device: auto, cpu or cuda.
+        precision: Of matrix products; auto is bfloat16 where that is faster.
     """
 
     steps: int = 600
