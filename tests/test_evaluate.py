@@ -15,7 +15,7 @@ from recordings import record
 from se4lip import cli
 from se4lip.artifacts.encoder import save_encoder
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
-from se4lip.evaluate import EvaluateConfig, evaluate_video, missing
+from se4lip.evaluate import EvaluateConfig, evaluate_video
 from se4lip.face.tracker import Face
 from se4lip.io.judges import SYNCNET
 from se4lip.metrics import landmarks
@@ -79,6 +79,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record(folder / "silent.mp4", _pictures(_TALK), times, 0 * sound)
     record(folder / "hidden.mp4", _pictures(_TALK, tuple(range(10, 20))), times, sound)
     record(folder / "nobody.mp4", _pictures(_TALK, tuple(range(_FRAMES))), times, sound)
+    mostly = tuple(range(20, 50))
+    record(folder / "mostly_hidden.mp4", _pictures(_TALK, mostly), times, sound)
+    spoken = (*range(10, 23), *range(35, 47))
+    record(folder / "speech_hidden.mp4", _pictures(_TALK, spoken), times, sound)
     record(folder / "short.mp4", _pictures(_TALK[:40]), times[:40], sound)
     record(folder / "cut.mp4", _pictures(_TALK[:49]), times[:49], sound)
     record(folder / "wide.mp4", _pictures(_TALK, size=(160, 128)), times, sound)
@@ -151,7 +155,7 @@ def test_a_judge_that_is_not_here_says_what_to_supply(folder: Path) -> None:
         "alexnet-owt-7be5be79.pth is not here: set SE4LIP_LPIPS_ALEXNET to a copy of "
         "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth, or pass --fetch"
     )
-    lines = missing(report)
+    lines = report.missing()
     assert len([line for line in lines if "syncnet_v2.model" in line]) == 1
     assert lines[-1].startswith("not computed: SyncNet: offset, frames; LSE-C, ")
 
@@ -182,7 +186,12 @@ def test_a_face_that_vanishes_costs_frames_and_not_the_report(folder: Path) -> N
     assert report["face_seen"].predicted.number == pytest.approx(0.8)
     assert report["face_seen"].real.number == 1
     assert report["aperture_correlation"].predicted.number > 0.98
+
+
+def test_where_no_frame_has_a_face_the_pictures_alone_are_compared(folder: Path) -> None:
     nobody = _judge(folder, "nobody.mp4", "real.mp4")
+    said = f"no face in any frame of {folder / 'nobody.mp4'}: only the pictures are compared"
+    assert nobody.notes == (said,)
     assert nobody["face_seen"].predicted.number == 0
     assert nobody["lmd_px256"].predicted.why == f"no face in {folder / 'nobody.mp4'}"
     assert nobody["sync_lead"].predicted.why == f"no face in {folder / 'nobody.mp4'}"
@@ -194,6 +203,23 @@ def test_a_face_that_vanishes_costs_frames_and_not_the_report(folder: Path) -> N
     )
 
 
+def test_without_a_face_and_without_a_reference_there_is_nothing_to_measure(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"no face in any frame of .*nobody\.mp4: give a video of"):
+        _judge(folder, "nobody.mp4")
+
+
+def test_sync_is_read_only_in_sight_of_a_face(folder: Path) -> None:
+    why = {
+        key: _judge(folder, "mostly_hidden.mp4")[key].predicted.why
+        for key in ("sync_lead", "judge_distance")
+    }
+    told = f"a face is seen in 40% of the frames of {folder / 'mostly_hidden.mp4'}, and sync needs"
+    assert all(text.startswith(told) for text in why.values()), why
+    # The frames that are gone are those in which somebody speaks: what is left says too little.
+    unsaid = _judge(folder, "speech_hidden.mp4")["sync_lead"].predicted.why
+    assert unsaid.startswith("too little speech in the sound of")
+
+
 def test_sound_that_is_missing_or_silent_is_named(folder: Path) -> None:
     mute = _judge(folder, "mute.mp4")
     assert mute["sync_lead"].predicted.why == (
@@ -201,7 +227,7 @@ def test_sound_that_is_missing_or_silent_is_named(folder: Path) -> None:
     )
     silent = _judge(folder, "silent.mp4")
     assert silent["sync_lead"].predicted.why == (
-        f"too little speech in the sound of {folder / 'silent.mp4'}"
+        f"too little speech in the sound of {folder / 'silent.mp4'} in sight of a face"
     )
     borrowed = _judge(folder, "mute.mp4", "real.mp4")
     assert borrowed.notes == (
@@ -305,6 +331,16 @@ def test_the_command_prints_a_table_and_what_is_missing(
     row = next(line for line in out.splitlines() if line.strip().startswith("frames with a face"))
     assert row.split()[-3:] == ["1", "1", "higher"]
     assert "not computed: LPIPS (alex): alexnet-owt-7be5be79.pth is not here" in out
+
+
+def test_the_command_ends_with_three_where_only_pictures_could_be_compared(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    nobody = folder / "nobody.mp4"
+    assert _command(monkeypatch, nobody, "--reference", folder / "real.mp4") == 3
+    assert f"no face in any frame of {nobody}: only the pictures" in capsys.readouterr().out
+    assert _command(monkeypatch, nobody) == 2
+    assert capsys.readouterr().err.startswith(f"se4lip: no face in any frame of {nobody}: give")
 
 
 def test_files_that_cannot_be_read_are_one_sentence_and_exit_code_two(

@@ -44,7 +44,7 @@ def pictures(opening: np.ndarray) -> np.ndarray:
     return made
 
 
-def take(drawn: np.ndarray, silent: bool = False) -> Rendered:
+def take(drawn: np.ndarray, silent: bool = False, seen: np.ndarray | None = None) -> Rendered:
     random = np.random.default_rng(1)
     loud = np.repeat(np.where(np.arange(FRAMES) % 25 > 6, 0.3, 0.0003), 640)
     samples = (loud * random.normal(size=len(loud))).clip(-1, 1).astype(np.float32)
@@ -55,6 +55,7 @@ def take(drawn: np.ndarray, silent: bool = False) -> Rendered:
         track(drawn),
         track(TALK),
         0 * samples if silent else samples,
+        seen,
     )
 
 
@@ -133,3 +134,51 @@ def test_a_silent_take_says_nothing_of_sync_but_whether_the_mouth_rests(config) 
     assert figures["silent_moving_share"] == 0
     assert figures["real_silent_moving_share"] > 0.3
     assert figures["silent_frames"] == FRAMES - 5
+
+
+def test_frames_in_which_no_face_was_drawn_are_left_out_and_counted(config) -> None:
+    drawn, seen = np.array(TALK), np.ones(FRAMES, bool)
+    seen[20:30] = False
+    drawn[20:30] = 0.5  # what a tracker's track is filled in with is not to be judged
+    tally = Tally(config)
+    tally.add(take(drawn, seen=seen), [Phone("M", 22 / 25, 28 / 25)])
+    figures = tally.figures()
+    assert (figures["face_seen"], figures["real_face_seen"]) == (0.8, 1)
+    assert figures["lmd_px256"] == pytest.approx(0, abs=1e-5)
+    assert figures["aperture_correlation"] == pytest.approx(1)
+    assert math.isnan(figures["closure_recall"])  # the only one was not seen
+    assert figures["real_closure_recall"] in (0, 1)
+
+
+def test_a_mouth_that_nobody_saw_moves_in_no_silence(config) -> None:
+    tally, seen = Tally(config), np.zeros(FRAMES, bool)
+    seen[:20] = True
+    still = np.where(seen, 0, TALK)
+    tally.add(take(still, silent=True, seen=seen), [])
+    figures = tally.figures()
+    assert figures["silent_moving_share"] == 0
+    assert (figures["silent_frames"], figures["real_silent_frames"]) == (15, FRAMES - 5)
+
+
+def test_sync_is_not_read_of_takes_that_mostly_show_no_face(config) -> None:
+    store_gate(config.judge, Gate(least_speech_s=0.5), {})
+    tally, seen = Tally(config), np.ones(FRAMES, bool)
+    seen[20:] = False
+    tally.add(take(TALK, seen=seen), [])
+    figures = tally.figures()
+    why = figures["not_computed"]["sync"]
+    told = "1 of 1 takes are left out of sync: a face is seen in 40% of the frames of take clip"
+    assert why.startswith(told)
+    for key in ("sync_confidence", "judge_distance"):
+        assert math.isnan(figures[key]), key
+        assert math.isfinite(figures[f"real_{key}"]), key
+
+
+def test_a_take_without_a_face_costs_its_lips_and_not_the_report(config) -> None:
+    tally = Tally(config)
+    tally.add(take(TALK, seen=np.zeros(FRAMES, bool)), [])
+    figures = tally.figures()
+    assert figures["face_seen"] == 0
+    assert figures["ssim"] == pytest.approx(1)
+    for key in ("lmd_px256", "aperture_correlation", "jitter_px256", "silent_moving_share"):
+        assert math.isnan(figures[key]), key

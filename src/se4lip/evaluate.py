@@ -11,11 +11,10 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
 from se4lip.evaluate_sync import sync_figures
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
@@ -26,7 +25,7 @@ from se4lip.io.phones import read_phones
 from se4lip.io.pictures import contact_sheet
 from se4lip.metrics import closure, image, landmarks
 from se4lip.metrics.lpips import Backbone, Lpips
-from se4lip.metrics.report import Figure, Report, compared, judged
+from se4lip.metrics.report import Figure, Report, compared, judged, mean_known
 from se4lip.types import InputError
 from se4lip.watch import Watched, same_length, watch
 
@@ -73,7 +72,8 @@ def evaluate_video(
     sheet of pictures of both.
 
     Raises:
-        InputError: a file that cannot be read, or videos of different length.
+        InputError: a file that cannot be read, videos of different length, or no face in any frame
+            of ``predicted`` and no ``reference``, so that not even pictures can be compared.
     """
     said = None if audio is None else read_speech(audio).samples
     times = [] if phones is None else [closure.Phone(*row) for row in read_phones(phones)]
@@ -81,6 +81,13 @@ def evaluate_video(
     if said is not None:
         ours = replace(ours, samples=said)
     notes = []
+    if ours.track is None:
+        if reference is None:
+            raise InputError(
+                f"no face in any frame of {predicted}: give a video of a face, or --reference REAL "
+                "to compare the pictures alone"
+            )
+        notes.append(f"no face in any frame of {predicted}: only the pictures are compared")
     if reference is not None:
         real = watch(reference, tracker)
         if len(ours) != len(real):
@@ -108,16 +115,17 @@ def evaluate_video(
 def _pictures(ours: Watched, real: Watched | None, config: EvaluateConfig) -> Iterator[Figure]:
     compare = functools.cache(_compare)
     lpips = functools.cache(functools.partial(_lpips, config))
+    mean = functools.partial(mean_known, infinite=True)
     backbone = config.lpips
     # fmt: off
     yield from compared(ours, real, (
-        ("psnr_db", "PSNR, dB", "higher", lambda a, b: _mean(compare(a, b)["psnr"])),
-        ("ssim", "SSIM", "higher", lambda a, b: _mean(compare(a, b)["ssim"])),
+        ("psnr_db", "PSNR, dB", "higher", lambda a, b: mean(compare(a, b)["psnr"])),
+        ("ssim", "SSIM", "higher", lambda a, b: mean(compare(a, b)["ssim"])),
         ("psnr_mouth_db", "PSNR of the mouth, dB", "higher",
-         lambda a, b: _mean(compare(a, b)["psnr_mouth"])),
+         lambda a, b: mean(compare(a, b)["psnr_mouth"])),
         ("ssim_mouth", "SSIM of the mouth", "higher",
-         lambda a, b: _mean(compare(a, b)["ssim_mouth"])),
-        (f"lpips_{backbone}", f"LPIPS ({backbone})", "lower", lambda a, b: _mean(lpips(a, b))),
+         lambda a, b: mean(compare(a, b)["ssim_mouth"])),
+        (f"lpips_{backbone}", f"LPIPS ({backbone})", "lower", lambda a, b: mean(lpips(a, b))),
     ))
     # fmt: on
 
@@ -147,7 +155,7 @@ def _lips(ours: Watched, real: Watched | None) -> Iterator[Figure]:
         ("silent_motion_px256", "lip motion in silence, px/frame", "near the real one",
          lambda v: landmarks.silent_motion_px256(v.points(), heard.speaking())),
         ("silent_moving_share", "silent frames in which the mouth moves, share", "lower",
-         lambda v: _share(landmarks.moves_in_silence(v.points(), heard.speaking()))),
+         lambda v: mean_known(landmarks.moves_in_silence(v.points(), heard.speaking()))),
     ))
     # fmt: on
 
@@ -253,15 +261,6 @@ def _stand_ins(config: EvaluateConfig) -> Iterator[str]:
             yield note
 
 
-def _share(flags: Bool[np.ndarray, " N"]) -> float:
-    return float(flags.mean()) if len(flags) else float("nan")
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
-
-
 def _sheet(ours: Watched, real: Watched | None) -> UInt8[np.ndarray, "H W 3"]:
     """Whole pictures and mouths at moments spread over the video, both videos."""
     moments = set(np.linspace(0, len(ours) - 1, min(_SHEET_COLUMNS, len(ours))).round().astype(int))
@@ -280,32 +279,3 @@ def _sheet(ours: Watched, real: Watched | None) -> UInt8[np.ndarray, "H W 3"]:
 def _small(frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
     step = max(1, -(-max(frame.shape[:2]) // 256))
     return np.ascontiguousarray(frame[::step, ::step])
-
-
-def missing(report: Report) -> list[str]:
-    """One sentence for every reason why figures of the predicted video could not be computed."""
-    reasons: dict[str, list[str]] = {}
-    for figure in report.figures:
-        if figure.predicted.why:
-            reasons.setdefault(figure.predicted.why, []).append(figure.label)
-    return [f"not computed: {'; '.join(labels)}: {why}" for why, labels in reasons.items()]
-
-
-def table(report: Report) -> Any:
-    """The report as a table for ``rich``; a dash is explained by ``missing``."""
-    from rich.table import Table
-
-    made = Table("figure", box=None)
-    for name in ("predicted", "real"):
-        made.add_column(name, justify="right")
-    made.add_column("better", style="dim")
-    for figure in report.figures:
-        values = (figure.predicted, figure.real)
-        made.add_row(figure.label, *map(_shown, values), figure.better)
-    return made
-
-
-def _shown(value: Value | None) -> str:
-    if value is None:
-        return ""
-    return "-" if value.number is None else f"{value.number:.4g}"

@@ -7,6 +7,7 @@ from the speech's, by the real mouth.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from jaxtyping import UInt8
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
 from se4lip.evaluate import EvaluateConfig
-from se4lip.face.follow import FollowConfig, follow, sight
+from se4lip.face.follow import follow_every_face
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.face.tracker import Tracker
 from se4lip.io.credentials import Origin
@@ -27,21 +28,18 @@ from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.phones import read_phones
 from se4lip.io.pictures import contact_sheet
 from se4lip.metrics import closure
-from se4lip.rendered_takes import Pictures, Rendered, Tally
+from se4lip.metrics.landmarks import lip_aperture
+from se4lip.plots import Curve, curves_picture
+from se4lip.rendered_takes import Rendered, Tally
 from se4lip.train.avatar_material import Take, framed_pictures, motion_of, sliced, takes_of
+from se4lip.train.devices import chosen_device
 from se4lip.train.listener import Listener, listener_of_avatar
 from se4lip.train.split import Split
-from se4lip.types import SAMPLES_PER_FRAME, FaceTrack, InputError
+from se4lip.types import SAMPLES_PER_FRAME, InputError
 
 Driver = Literal["speech", "real mouth"]
 
 _SHEET_COLUMNS = 8
-_EVERY_FACE = FollowConfig(
-    longest_dropout_frames=1 << 30,
-    longest_second_face_frames=1 << 30,
-    cut_jump=math.inf,
-    cut_brightness=math.inf,
-)
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,8 @@ class AvatarReport:
     takes: int
     takes_of_other_looks: int
     frames: int
+    face_seen: float
+    real_face_seen: float
     psnr_db: float
     psnr_mouth_db: float
     ssim: float
@@ -73,6 +73,7 @@ class AvatarReport:
     silent_moving_share: float
     real_silent_moving_share: float
     silent_frames: int
+    real_silent_frames: int
     sync_offset_frames: float
     real_sync_offset_frames: float
     sync_confidence: float
@@ -125,17 +126,19 @@ def evaluate_avatar(
     on_progress: Callable[[float], None] = lambda share: None,
     feature_weights: Path | None = None,
     judges: EvaluateConfig | None = None,
+    device: str = "cpu",
 ) -> AvatarReport:
     """Render the takes of ``split`` that show the avatar's look, or all of them, and judge them.
 
     ``phones`` is a folder of forced alignments ``CLIP.txt`` (`io.phones`), for closure on b, m, p.
     ``on_take`` is given each take as it is done, for sheets and videos. ``judges`` are as in
     ``evaluate video``; the encoder that measures sync is ``encoder`` unless they name another.
+    ``device`` is what draws: auto, cpu or cuda.
 
     Raises:
-        InputError: files that cannot be read, no take to judge, or another encoder.
+        InputError: files that cannot be read, no take to judge, another encoder, or no such device.
     """
-    loaded = load_avatar(avatar)
+    loaded = drawn_on(load_avatar(avatar), device)
     listener = listener_of_avatar(loaded, encoder, features, feature_weights)
     data = open_dataset(dataset)
     takes = takes_of(data, split)
@@ -173,6 +176,19 @@ def evaluate_avatar(
     )
 
 
+def drawn_on(avatar: Avatar, device: str) -> Avatar:
+    """``avatar`` with its head on a device; ``auto`` is CUDA where that can draw it.
+
+    Raises: InputError when there is no such device.
+    """
+    where = chosen_device(device)
+    lacks_kernels = avatar.renderer == "splat" and importlib.util.find_spec("gsplat") is None
+    if device == "auto" and lacks_kernels:
+        where = torch.device("cpu")
+    avatar.head.to(where)
+    return avatar
+
+
 def render_take(
     avatar: Avatar,
     data: Dataset,
@@ -182,7 +198,10 @@ def render_take(
     tracker: Tracker,
     videos: Path | None = None,
 ) -> Rendered:
-    """Draw one take of a data set, moved as the person moved in it."""
+    """Draw one take of a data set, moved as the person moved in it.
+
+    Raises: InputError when a tracker finds no face in the real pictures.
+    """
     clip, person = data.clip(take.clip), avatar.person
     track = sliced(clip.track, take)
     poses = person.head_poses(track)
@@ -198,7 +217,12 @@ def render_take(
         codes = torch.from_numpy(person.mouth_codes(track, poses))
     drawn = np.stack(list(avatar.head.pictures(codes, motion)))
     samples = clip.speech.samples[take.start * SAMPLES_PER_FRAME : take.stop * SAMPLES_PER_FRAME]
-    return Rendered(take, drawn, real, _track(drawn, tracker), _track(real, tracker), samples)
+    real_track, real_seen = follow_every_face(real, tracker)
+    try:
+        drawn_track, drawn_seen = follow_every_face(drawn, tracker)
+    except InputError:  # drawn so badly that there is no face: a figure, not an end
+        drawn_track, drawn_seen = real_track, np.zeros(len(drawn), bool)
+    return Rendered(take, drawn, real, drawn_track, real_track, samples, drawn_seen, real_seen)
 
 
 def sheet_rows(rendered: Rendered) -> list[tuple[str, Sequence[UInt8[np.ndarray, "H W 3"]]]]:
@@ -218,6 +242,23 @@ def sheet(rendered: Sequence[Rendered]) -> UInt8[np.ndarray, "H W 3"]:
     return contact_sheet([row for one in rendered for row in sheet_rows(one)])
 
 
+def curves(rendered: Sequence[Rendered]) -> UInt8[np.ndarray, "H W 3"]:
+    """How far rendered and real lips are apart, over the time of each take.
+
+    Raises: InputError without matplotlib.
+    """
+    return curves_picture(
+        [
+            Curve(
+                one.take.clip,
+                lip_aperture(one.drawn_side.points()),
+                lip_aperture(one.real_side.points()),
+            )
+            for one in rendered
+        ]
+    )
+
+
 def side_by_side(rendered: Rendered) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     """Real on the left, rendered on the right."""
     for real, drawn in zip(rendered.real, rendered.drawn, strict=True):
@@ -235,11 +276,6 @@ def has_look(avatar: Avatar, data: Dataset, take: Take, videos: Path | None) -> 
     opening = framed_pictures(data, take, person.framing, [0], videos)
     poses = person.head_poses(sliced(data.clip(take.clip).track, take))
     return person.has_this_look(opening, poses[:1])
-
-
-def _track(pictures: Pictures, tracker: Tracker) -> FaceTrack:
-    """Raises: InputError when there is no face in any of the pictures."""
-    return follow(list(sight(pictures, tracker)), _EVERY_FACE)[0]
 
 
 def _phones(file: Path, take: Take) -> list[closure.Phone]:

@@ -157,7 +157,7 @@ def _closed_below(
     head holds its mouth in silence, open what it reaches in all this speech."""
     silence = Speech(np.zeros(2 * SAMPLE_RATE_HZ, np.float32))
     points = lip_landmarks(avatar, codes_heard(avatar, listener, silence), tracker)
-    shut = float(np.median(lip_aperture(points)))
+    shut = float(np.nanmedian(lip_aperture(points)))
     opened = float(np.nanpercentile(np.concatenate([one.aperture for one in lips]), 95))
     return shut + 0.1 * (opened - shut)
 

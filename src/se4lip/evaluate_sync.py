@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.artifacts.judge import judge_gate, load_judge
@@ -22,7 +24,7 @@ from se4lip.metrics.judge import judge_rows, read_judge
 from se4lip.metrics.judge_lips import face_motion
 from se4lip.metrics.report import Figure, judged
 from se4lip.metrics.sync import SyncReading, measure_offset
-from se4lip.sync_video import embed_video
+from se4lip.sync_video import SyncVerdictConfig, embed_video
 from se4lip.types import FRAME_RATE_HZ, InputError
 from se4lip.watch import Watched
 
@@ -57,19 +59,39 @@ def sync_figures(
     # fmt: on
 
 
+def enough_face(seen: Bool[np.ndarray, " T"], what: str) -> None:
+    """Sync is read where the lips are seen, and only of what shows them most of the time, as in
+    ``se4lip sync``.
+
+    Raises: InputError when a face is seen in too few frames of ``what``.
+    """
+    share, least = float(seen.mean()) if len(seen) else 0.0, SyncVerdictConfig.least_face
+    if share < least:
+        raise InputError(
+            f"a face is seen in {share:.0%} of the frames of {what}, and sync needs one in "
+            f"{least:.0%}"
+        )
+
+
 def encoder_reading(weights: Path | None, video: Watched) -> SyncReading:
     """Raises: InputError without a face, without sound, or with too little speech."""
     model = load_encoder(weights)
-    speaking, track = torch.from_numpy(video.speaking()), video.face()
+    speaking, track = _speaking_in_sight(video), video.face()
     reading = measure_offset(*embed_video(model, video, track), speaking)
     if reading is None:
-        raise InputError(f"too little speech in the sound of {video.path}")
+        raise InputError(f"too little speech in the sound of {video.path} in sight of a face")
     return reading
+
+
+def _speaking_in_sight(video: Watched) -> Bool[Tensor, " T"]:
+    video.face()  # no face at all has its own sentence
+    enough_face(video.seen, str(video.path))
+    return torch.from_numpy(video.speaking() & video.seen)
 
 
 def judge_reading(weights: Path | None, video: Watched) -> SyncReading:
     """Raises: InputError as ``encoder_reading``, and where the judge may not judge."""
-    speaking, track = torch.from_numpy(video.speaking()), video.face()
+    speaking, track = _speaking_in_sight(video), video.face()
     motion = torch.from_numpy(face_motion(track.landmarks_px, track.blendshapes))
     network = load_judge(weights)
     rows = judge_rows(network, torch.from_numpy(video.sound()), motion, speaking)
@@ -82,6 +104,7 @@ def syncnet_score(weights: Path | None, fetch: bool, video: Watched) -> syncnet.
     faces: Iterable[np.ndarray] = video.pictures()
     if (video.width_px, video.height_px) != (syncnet.FACE_PX, syncnet.FACE_PX):
         boxes = syncnet.syncnet_boxes_px(video.face().landmarks_px)
+        enough_face(video.seen, str(video.path))
         faces = map(syncnet.crop_face, faces, boxes)
     return syncnet.score_syncnet(network, faces, video.sound())
 

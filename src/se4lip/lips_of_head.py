@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from se4lip.artifacts.avatar import Avatar
-from se4lip.face.follow import EVERY_FACE, follow, sight
+from se4lip.face.follow import follow_every_face, where_seen
 from se4lip.face.tracker import Tracker
 from se4lip.head.motion import there_and_back
 from se4lip.train.listener import Listener
-from se4lip.types import FaceTrack, Speech
+from se4lip.types import Speech
 
 
 def codes_heard(avatar: Avatar, listener: Listener, speech: Speech) -> Float[torch.Tensor, "T K"]:
@@ -27,17 +27,13 @@ def codes_heard(avatar: Avatar, listener: Listener, speech: Speech) -> Float[tor
 def lip_landmarks(
     avatar: Avatar, codes: Float[torch.Tensor, "T K"], tracker: Tracker | None = None
 ) -> Float[np.ndarray, "T 478 3"]:
-    """In centimetres of the head, or tracked in its pictures, the head moving as it was filmed.
+    """In centimetres of the head, or tracked in its pictures, the head moving as it was filmed; NaN
+    in pictures without a face.
 
-    Raises: InputError when a tracker finds no face.
+    Raises: InputError when a tracker finds no face at all.
     """
     if tracker is None:
         return avatar.person.mouth.decode(codes.double().numpy())
     motion = avatar.replay[there_and_back(len(avatar.replay), 0, len(codes))]
-    pictures = np.stack(list(avatar.head.pictures(codes, motion)))
-    return tracked(pictures, tracker).landmarks_px
-
-
-def tracked(pictures: UInt8[np.ndarray, "T H W 3"], tracker: Tracker) -> FaceTrack:
-    """Raises: InputError when there is no face in any of the pictures."""
-    return follow(list(sight(pictures, tracker)), EVERY_FACE)[0]
+    track, seen = follow_every_face(avatar.head.pictures(codes, motion), tracker)
+    return where_seen(track.landmarks_px, seen)

@@ -4,13 +4,15 @@ saves."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from se4lip.metrics.landmarks import correlation
 from se4lip.metrics.sync import SyncReading
-from se4lip.types import InputError
+from se4lip.types import FRAME_RATE_HZ, InputError
 
 if TYPE_CHECKING:
     from se4lip.evaluate_languages import Voice
@@ -72,14 +74,53 @@ def languages_picture(voices: Sequence[Voice]) -> Picture:
     return drawn(draw, (8, 1.2 + 0.25 * len(voices)))
 
 
-def drawn(draw: Callable[[Any], None], inches: tuple[float, float]) -> Picture:
+@dataclass(frozen=True)
+class Curve:
+    """How far the lips of one take are apart, in face widths; NaN where no face was seen."""
+
+    name: str
+    rendered: Float[np.ndarray, " T"]
+    real: Float[np.ndarray, " T"]
+
+
+def curves_picture(curves: Sequence[Curve]) -> Picture:
+    """Rendered against real lips over time, one take under the other, on one scale."""
+    known = np.concatenate([np.concatenate((one.rendered, one.real)) for one in curves])
+    known = known[np.isfinite(known)]
+    top = 110 * float(known.max(initial=0.01))
+
+    def draw(figure: Any) -> None:
+        rows = figure.subplots(len(curves), 1, squeeze=False)[:, 0]
+        for axes, one in zip(rows, curves, strict=True):
+            at = np.arange(len(one.real)) / FRAME_RATE_HZ
+            axes.plot(at, 100 * one.real, color="0.6", lw=2.5, label="real")
+            axes.plot(at, 100 * one.rendered, color="tab:blue", lw=1.2, label="rendered")
+            r = correlation(one.rendered, one.real)
+            told = "" if np.isnan(r) else f", correlation {r:.2f}"
+            axes.set(ylim=(0, top), xlim=(0, max(at[-1], 0.04)))
+            axes.set_title(f"{one.name}{told}", loc="left", fontsize=9)
+        rows[0].legend(loc="upper right", fontsize=8, ncols=2, frameon=False)
+        rows[-1].set(xlabel="time (s)")
+        figure.supylabel("lips apart (% of the face's width)", fontsize=10)
+
+    return drawn(draw, (8, 0.8 + 1.3 * len(curves)))
+
+
+def need_matplotlib() -> None:
+    """Raises: InputError when pictures of measurements cannot be drawn: ask before measuring."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise InputError(
             "pictures of measurements need matplotlib: pip install 'se4lip[prepare]'"
         ) from error
+
+
+def drawn(draw: Callable[[Any], None], inches: tuple[float, float]) -> Picture:
+    need_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=inches, dpi=110, layout="constrained")
     draw(figure)
     canvas = FigureCanvasAgg(figure)

@@ -1,14 +1,15 @@
 """Takes of an avatar beside the real ones, and every figure of them: serves ``evaluate avatar``.
 
-Takes go in one by one and pictures are not kept. A judge that cannot judge is named with its
-reason; sync of the second judge is read of all takes together, because one of three seconds is too
-little for it.
+Takes go in one by one and pictures are not kept. Frames in which the tracker finds no face are left
+out of the figures and counted; sync is not read of takes in which they are most. A judge that
+cannot judge is named with its reason; sync of the second judge is read of all takes together,
+because one of three seconds is too little for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,14 @@ from se4lip.artifacts.encoder import load_encoder
 from se4lip.artifacts.judge import judge_gate, load_judge
 from se4lip.audio.voice_activity import speech_frames
 from se4lip.evaluate import EvaluateConfig, lpips_network
-from se4lip.evaluate_sync import syncnet_network
+from se4lip.evaluate_sync import enough_face, syncnet_network
 from se4lip.face.contour import lip_contour
+from se4lip.face.follow import where_seen
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.metrics import closure, image, landmarks, syncnet
 from se4lip.metrics.judge import judge_rows, read_judge
 from se4lip.metrics.judge_lips import face_motion
+from se4lip.metrics.report import mean_known
 from se4lip.metrics.sync import measure_offset
 from se4lip.train.avatar_material import Take
 from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, FaceTrack, InputError, Speech
@@ -36,8 +39,32 @@ _BATCH_FRAMES = 8
 
 
 @dataclass(frozen=True, eq=False)
+class Side:
+    """The pictures of a take, drawn or filmed, and the face in them."""
+
+    pictures: Pictures
+    track: FaceTrack
+    seen: Bool[np.ndarray, " T"]
+
+    @classmethod
+    def of(cls, pictures: Pictures, track: FaceTrack, seen: np.ndarray | None) -> Side:
+        return cls(pictures, track, np.ones(len(track), bool) if seen is None else seen)
+
+    def points(self) -> Float32[np.ndarray, "T 478 3"]:
+        """Landmarks, NaN in frames without a face."""
+        return where_seen(self.track.landmarks_px, self.seen)
+
+    def shapes(self) -> Float32[np.ndarray, "T 52"]:
+        return where_seen(self.track.blendshapes, self.seen)
+
+
+@dataclass(frozen=True, eq=False)
 class Rendered:
-    """One take: what was drawn, what was filmed, what a tracker sees in both, what is heard."""
+    """One take: what was drawn, what was filmed, what a tracker sees in both, what is heard.
+
+    Tracks are filled in where ``drawn_seen`` and ``real_seen`` are false; None is a face in every
+    frame.
+    """
 
     take: Take
     drawn: Pictures
@@ -45,9 +72,19 @@ class Rendered:
     drawn_track: FaceTrack
     real_track: FaceTrack
     samples: Float32[np.ndarray, " S"]
+    drawn_seen: Bool[np.ndarray, " T"] | None = None
+    real_seen: Bool[np.ndarray, " T"] | None = None
 
     def __len__(self) -> int:
         return len(self.drawn)
+
+    @property
+    def drawn_side(self) -> Side:
+        return Side.of(self.drawn, self.drawn_track, self.drawn_seen)
+
+    @property
+    def real_side(self) -> Side:
+        return Side.of(self.real, self.real_track, self.real_seen)
 
     @property
     def speaking(self) -> Bool[np.ndarray, " T"]:
@@ -76,11 +113,13 @@ class Tally:
         self.syncnet = self._judge("lse_d", lambda: syncnet_network(config.syncnet, config.fetch))
         self.judge = self._judge("judge_offset_frames", lambda: load_judge(config.judge))
         self.per_frame: dict[str, list[float]] = {}
-        self.tracks: dict[str, list[FaceTrack]] = {"": [], "real_": []}
+        self.points: dict[str, list[np.ndarray]] = {"": [], "real_": []}
+        self.shapes: dict[str, list[np.ndarray]] = {"": [], "real_": []}
         self.speaking: list[np.ndarray] = []
         self.phones: list[list[closure.Phone]] = []
         self.per_take: dict[str, list[float]] = {}
         self.rows: dict[str, list[torch.Tensor]] = {"": [], "real_": []}
+        self.unread: dict[str, list[str]] = {"": [], "real_": []}  # why, of each take without sync
 
     def _judge(self, key: str, load: Callable[[], Any]) -> Any:
         try:
@@ -94,14 +133,19 @@ class Tally:
         self.speaking.append(one.speaking)
         self.phones.append(phones)
         self._compare(one)
-        sides = (("", one.drawn, one.drawn_track), ("real_", one.real, one.real_track))
-        for key, pictures, track in sides:
-            self.tracks[key].append(track)
-            self._hear(key, one, pictures, track)
+        for key, side in (("", one.drawn_side), ("real_", one.real_side)):
+            self.points[key].append(side.points())
+            self.shapes[key].append(side.shapes())
+            try:
+                enough_face(side.seen, f"take {one.take.clip}")
+            except InputError as error:
+                self.unread[key].append(str(error))
+            else:
+                self._hear(key, one, side)
 
     @torch.inference_mode()
     def _compare(self, one: Rendered) -> None:
-        boxes = torch.from_numpy(landmarks.mouth_boxes_px(one.real_track.landmarks_px))
+        boxes = torch.from_numpy(landmarks.mouth_boxes_px(one.real_side.points()))
         for start in range(0, len(one), _BATCH_FRAMES):
             rows = slice(start, start + _BATCH_FRAMES)
             drawn, real = image.pictures(one.drawn[rows]), image.pictures(one.real[rows])
@@ -117,10 +161,10 @@ class Tally:
             for key, values in found.items():
                 self.per_frame.setdefault(key, []).extend(values.tolist())
 
-    def _hear(self, key: str, one: Rendered, pictures: Pictures, track: FaceTrack) -> None:
-        sound = torch.from_numpy(sound_of(one).samples)
-        speaking = torch.from_numpy(one.speaking)
-        crops = torch.from_numpy(crop_lips(pictures, image_from_lips_transforms(track)))
+    def _hear(self, key: str, one: Rendered, side: Side) -> None:
+        track, sound = side.track, torch.from_numpy(sound_of(one).samples)
+        speaking = torch.from_numpy(one.speaking & side.seen)
+        crops = torch.from_numpy(crop_lips(side.pictures, image_from_lips_transforms(track)))
         contour = torch.from_numpy(lip_contour(track))
         speech, lips, _ = self.encoder.embed_clip(sound, crops, contour)
         reading = measure_offset(speech, lips, speaking)
@@ -134,7 +178,7 @@ class Tally:
             self.rows[key].append(judge_rows(self.judge, sound, motion, speaking))
         if self.syncnet is not None:
             boxes = syncnet.syncnet_boxes_px(track.landmarks_px)
-            faces = map(syncnet.crop_face, pictures, boxes)
+            faces = map(syncnet.crop_face, side.pictures, boxes)
             score = syncnet.score_syncnet(self.syncnet, faces, sound.numpy())
             self._take(f"{key}syncnet_offset_frames", score.offset_frames)
             self._take(f"{key}lse_c", score.lse_c)
@@ -145,17 +189,11 @@ class Tally:
 
     def figures(self) -> dict[str, Any]:
         figures: dict[str, Any] = {
-            key: _mean(self.per_frame.get(key, ()))
+            key: mean_known(self.per_frame.get(key, ()))
             for key in ("psnr_db", "psnr_mouth_db", "ssim", "ssim_mouth", "lpips")
         }
-        points = {
-            key: [track.landmarks_px for track in tracks] for key, tracks in self.tracks.items()
-        }
-        drawn, real = np.concatenate(points[""]), np.concatenate(points["real_"])
-        shapes = [
-            np.concatenate([track.blendshapes for track in self.tracks[key]])
-            for key in ("", "real_")
-        ]
+        drawn, real = (np.concatenate(self.points[key]) for key in ("", "real_"))
+        shapes = (np.concatenate(self.shapes[key]) for key in ("", "real_"))
         figures |= {
             "frames": len(real),
             "lmd_px256": landmarks.lip_distance_px256(drawn, real),
@@ -165,22 +203,27 @@ class Tally:
         for name, shape in (("aperture", landmarks.lip_aperture), ("width", landmarks.lip_width)):
             figures[f"{name}_correlation"] = landmarks.correlation(shape(drawn), shape(real))
         threshold, why = closure.closed_below(landmarks.lip_aperture(real)), dict(self.why)
-        for key, tracks in points.items():
-            silent = map(landmarks.silent_motion_px256, tracks, self.speaking)
-            figures[f"{key}jitter_px256"] = _mean(map(landmarks.jitter_px256, tracks))
-            figures[f"{key}silent_motion_px256"] = _mean(silent)
-            moving = np.concatenate([*map(landmarks.moves_in_silence, tracks, self.speaking)])
-            figures[f"{key}silent_moving_share"] = _mean(moving.astype(float))
-            figures["silent_frames"] = len(moving)
-            figures |= self._sync(key, why)
-            counts = closure.ClosureCounts()
-            for track, phones in zip(tracks, self.phones, strict=True):
-                gap = landmarks.lip_aperture(track)
-                counts += closure.count_closures(gap, phones, threshold)
-            figures[f"{key}closure_f1"] = counts.f1
-            figures[f"{key}closure_recall"] = counts.recall
-            figures[f"{key}closure_precision"] = counts.precision
+        for key, takes in self.points.items():
+            figures |= self._alone(key, takes, threshold) | self._sync(key, why)
         return figures | {"not_computed": why}
+
+    def _alone(self, key: str, takes: list[np.ndarray], closed_below: float) -> dict[str, float]:
+        """What the lips of one side do, whatever those of the other."""
+        silent = map(landmarks.silent_motion_px256, takes, self.speaking)
+        moving = np.concatenate([*map(landmarks.moves_in_silence, takes, self.speaking)])
+        counts = closure.ClosureCounts()
+        for points, phones in zip(takes, self.phones, strict=True):
+            counts += closure.count_closures(landmarks.lip_aperture(points), phones, closed_below)
+        return {
+            f"{key}face_seen": float(np.isfinite(np.concatenate(takes)[:, 0, 0]).mean()),
+            f"{key}jitter_px256": mean_known(map(landmarks.jitter_px256, takes)),
+            f"{key}silent_motion_px256": mean_known(silent),
+            f"{key}silent_moving_share": mean_known(moving.astype(float)),
+            f"{key}silent_frames": len(moving),
+            f"{key}closure_f1": counts.f1,
+            f"{key}closure_recall": counts.recall,
+            f"{key}closure_precision": counts.precision,
+        }
 
     def _sync(self, key: str, why: dict[str, str]) -> dict[str, float]:
         names = ("confidence", "distance", "within_one_frame")
@@ -202,13 +245,12 @@ class Tally:
                 figures[f"{key}judge_offset_frames"] = float(reading.offset_frames)
                 figures[f"{key}judge_confidence"] = reading.confidence
                 figures[f"{key}judge_distance"] = reading.distance
+        if self.unread[key]:
+            told = f"{len(self.unread[key])} of {self.takes} takes are left out of sync"
+            why[f"{key}sync"] = f"{told}: {self.unread[key][0]}"
+        elif math.isnan(figures[f"{key}sync_offset_frames"]):
+            why[f"{key}sync"] = "too little speech in every take"
         return figures
 
     def _mean_take(self, key: str) -> float:
-        return _mean(self.per_take.get(key, ()))
-
-
-def _mean(values: Iterable[float]) -> float:
-    """Of the known ones. A take drawn without an error would have an infinite PSNR."""
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.mean(known)) if known else math.nan
+        return mean_known(self.per_take.get(key, ()))

@@ -11,20 +11,13 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from se4lip.audio.voice_activity import speech_frames
-from se4lip.face.follow import FollowConfig, follow, sight
+from se4lip.face.follow import EVERY_FACE, follow, sight
 from se4lip.face.tracker import Tracker
 from se4lip.io.video import probe_video, read_clip_speech, read_frames
 from se4lip.types import FaceTrack, InputError
 
 # Encoders pad the sound and repeat or drop a last frame; more than this is another clip.
 _LENGTHS_MAY_DIFFER_FRAMES = 2
-# A judge takes every face as it is: what breaks off or jumps is for the figures to show.
-_FOLLOW_ANYTHING = FollowConfig(
-    longest_dropout_frames=1 << 30,
-    longest_second_face_frames=1 << 30,
-    cut_jump=float("inf"),
-    cut_brightness=float("inf"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +75,7 @@ def watch(path: Path, tracker: Tracker) -> Watched:
         width_px=info.width_px,
         height_px=info.height_px,
         seen=seen,
-        track=follow(sightings, _FOLLOW_ANYTHING)[0] if seen.any() else None,
+        track=follow(sightings, EVERY_FACE)[0] if seen.any() else None,
         samples=read_clip_speech(path).samples if info.has_sound else None,
     )
 

@@ -9,20 +9,18 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from se4lip.artifacts.avatar import Renderer
+from se4lip.artifacts.avatar import Renderer, load_avatar
 from se4lip.commands.shared import print_json, progress, run
 from se4lip.evaluate import EvaluateConfig
-from se4lip.evaluate_avatar import (
-    Driver,
-    side_by_side,
-    side_by_side_origin,
-)
+from se4lip.evaluate_avatar import Driver, drawn_on, side_by_side, side_by_side_origin
+from se4lip.evaluate_avatar import curves as curves_of
 from se4lip.evaluate_avatar import evaluate_avatar as judge
 from se4lip.evaluate_avatar import sheet as sheet_of
 from se4lip.head.nerf.head import Shortcut
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.io.video import writable_video, write_video
+from se4lip.plots import need_matplotlib
 from se4lip.prepare import mediapipe_tracker
 from se4lip.rendered_takes import Rendered, sound_of
 from se4lip.speak_audio import speak as say
@@ -30,13 +28,14 @@ from se4lip.train.avatar import AvatarRecipe
 from se4lip.train.avatar import relisten as hear
 from se4lip.train.avatar import train_avatar as train
 from se4lip.train.split import Split
+from se4lip.types import InputError
 
 
 def train_avatar(arguments: list[str]) -> int | None:
     def command(
         dataset: Annotated[Path, tyro.conf.Positional],
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-        renderer: Renderer = "splat",
+        renderer: Renderer | None = None,
         encoder: Path | None = None,
         features: str | None = None,
         feature_weights: Path | None = None,
@@ -55,8 +54,8 @@ def train_avatar(arguments: list[str]) -> int | None:
         Args:
             dataset: Folder that `se4lip prepare` wrote, of one person filmed by one camera.
             out: Folder of the run: checkpoints, TensorBoard curves, and avatar.safetensors.
-            renderer: What draws the head: 3D Gaussians, or a radiance field. With --seen, whatever
-                drew that avatar.
+            renderer: What draws the head: 3D Gaussians (the default), or a radiance field; with
+                --seen, what drew that avatar.
             encoder: Weights whose features drive the head, the shipped ones by default.
             features: Others to be used instead of an encoder's: logmel, whisper-base, ... by name
                 (docs/features.md), or a folder of NAME.npy, [T, D] for each clip.
@@ -65,13 +64,14 @@ def train_avatar(arguments: list[str]) -> int | None:
             split: Which recordings train: of ten, one tests, one validates, eight train; or all.
             videos: Where the recordings are now, if they have moved.
             seen: An avatar of this person whose looks to keep: only hearing is learned anew.
-            device: auto, cpu or cuda.
+            device: auto, cpu or cuda; what --seen learns is learned on the CPU.
             name: The avatar's name.
             also_heard: A data set of the same lips in other voices (examples/other_voices.py), so
                 that other voices move the lips as well.
         """
         say = Console(stderr=True, highlight=False).print
         if seen is not None:
+            _check_seen(seen, renderer, videos, device)
             print(
                 hear(
                     *(dataset, out, recipe, seen, encoder, features, split, name, say),
@@ -84,12 +84,27 @@ def train_avatar(arguments: list[str]) -> int | None:
             train(
                 *(dataset, out, recipe, encoder, features, split, videos, device, name, say),
                 feature_weights=feature_weights,
-                renderer=renderer,
+                renderer=renderer or "splat",
                 also_heard=also_heard,
             )
         )
 
     return run(command, "train avatar", arguments)
+
+
+def _check_seen(seen: Path, renderer: Renderer | None, videos: Path | None, device: str) -> None:
+    """Raises: InputError on what could not be heeded, because an avatar is given that stays."""
+    found = load_avatar(seen).renderer
+    if renderer not in (None, found):
+        raise InputError(
+            f"{seen} was drawn by the renderer {found!r}, and --seen keeps it: leave "
+            f"--renderer {renderer} out, or leave --seen out to make another head"
+        )
+    if videos is not None or device not in ("auto", "cpu"):
+        raise InputError(
+            "with --seen only hearing is learned, on the CPU and without pictures: leave --videos "
+            "and --device out"
+        )
 
 
 def speak(arguments: list[str]) -> int | None:
@@ -104,6 +119,7 @@ def speak(arguments: list[str]) -> int | None:
         label: bool = False,
         credentials: tuple[Path, Path] | None = None,
         shortcut: Shortcut = "none",
+        device: str = "cpu",
         json: bool = False,
     ) -> None:
         """Let an avatar say what is heard in a recording.
@@ -120,12 +136,13 @@ def speak(arguments: list[str]) -> int | None:
             label: Burn the word "synthetic" into the picture.
             credentials: Your certificate chain and private key, two PEM files, to sign the video
                 with; a self-made certificate of this computer by default.
-            shortcut: What the drawing of a radiance field may leave out, to be faster.
+            shortcut: What the drawing of a radiance field may leave out, to be faster; on a CPU.
+            device: What draws: auto, cpu or cuda.
             json: Print the summary as JSON on standard output.
         """
         with progress("speaking") as (_, advance):
             done = say(
-                avatar,
+                avatar if device == "cpu" else drawn_on(load_avatar(avatar), device),
                 audio,
                 out,
                 size,
@@ -166,7 +183,9 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
         phones: Path | None = None,
         videos: Path | None = None,
         sheet: Path | None = None,
+        curves: Path | None = None,
         video: Path | None = None,
+        device: str = "cpu",
         show_takes: int = 4,
         face_landmarker: Path | None = None,
         json: bool = False,
@@ -189,19 +208,23 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
             phones: Folder of forced alignments CLIP.txt, for closure on b, m, p.
             videos: Where the recordings are now, if they have moved.
             sheet: Picture to write, real and rendered under each other.
+            curves: Picture to write, how far rendered and real lips are apart over time.
             video: Video to write, real and rendered side by side.
-            show_takes: How many recordings sheet and video show.
+            device: What draws: auto, cpu or cuda.
+            show_takes: How many recordings sheet, curves and video show.
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
             json: Print the figures as JSON on standard output.
             judges: Judges that come from elsewhere, as in `se4lip evaluate video`.
         """
-        writable_files(sheet)
+        writable_files(sheet, curves)
+        if curves is not None:
+            need_matplotlib()
         if video is not None:
             writable_video(video)
         shown: list[Rendered] = []
 
         def keep(one: Rendered) -> None:
-            if len(shown) < show_takes and (sheet or video):
+            if len(shown) < show_takes and (sheet or curves or video):
                 shown.append(one)
 
         with progress("judging") as (_, advance):
@@ -221,9 +244,12 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
                 advance,
                 feature_weights,
                 judges,
+                device,
             )
         if sheet is not None:
             save_picture(sheet, sheet_of(shown))
+        if curves is not None:
+            save_picture(curves, curves_of(shown))
         if video is not None:
             frames = itertools.chain.from_iterable(map(side_by_side, shown))
             write_video(video, frames, map(sound_of, shown), origin=side_by_side_origin(avatar))

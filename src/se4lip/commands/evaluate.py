@@ -5,13 +5,17 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
+from rich.table import Table
 
 from se4lip.commands.shared import print_json, run
-from se4lip.evaluate import EvaluateConfig, missing, table
+from se4lip.evaluate import EvaluateConfig
 from se4lip.evaluate import evaluate_video as judge_video
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
+from se4lip.metrics.report import Report, Value
 from se4lip.prepare import mediapipe_tracker
+
+NO_FACE = 3  # exit code, as of `se4lip sync` where it cannot tell
 
 
 def evaluate_video(arguments: list[str]) -> int | None:
@@ -24,11 +28,13 @@ def evaluate_video(arguments: list[str]) -> int | None:
         face_landmarker: Path | None = None,
         json: bool = False,
         config: Annotated[EvaluateConfig, tyro.conf.arg(name="")] = EvaluateConfig(),  # noqa: B008
-    ) -> None:
+    ) -> int:
         """Measure a talking-head video: pictures, lips, closure, sync.
 
         Figures that cannot be computed are named with the reason. A confidence by itself says
         little: give the real video too, it is judged in the same table.
+
+        Exit code 3 where no frame has a face and only the pictures could be compared.
 
         Args:
             predicted: The video to judge.
@@ -44,11 +50,31 @@ def evaluate_video(arguments: list[str]) -> int | None:
         report, pictures = judge_video(predicted, reference, audio, phones, config, tracker=tracker)
         if sheet is not None:
             save_picture(sheet, pictures)
+        code = 0 if report["face_seen"].predicted.number else NO_FACE
         if json:
             print_json(report.plain())
-            return
-        Console().print(table(report))
-        for line in (*report.notes, *missing(report)):
+            return code
+        Console().print(_table(report))
+        for line in (*report.notes, *report.missing()):
             print(line)
+        return code
 
     return run(command, "evaluate video", arguments)
+
+
+def _table(report: Report) -> Table:
+    """A dash is explained by ``Report.missing``."""
+    made = Table("figure", box=None)
+    for name in ("predicted", "real"):
+        made.add_column(name, justify="right")
+    made.add_column("better", style="dim")
+    for figure in report.figures:
+        values = (figure.predicted, figure.real)
+        made.add_row(figure.label, *map(_shown, values), figure.better)
+    return made
+
+
+def _shown(value: Value | None) -> str:
+    if value is None:
+        return ""
+    return "-" if value.number is None else f"{value.number:.4g}"

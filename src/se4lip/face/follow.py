@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from se4lip.face.lips import OUTER_EYE_CORNERS, STABLE
 from se4lip.face.tracker import Face, Tracker
-from se4lip.types import FRAME_RATE_HZ, FaceTrack, InputError
+from se4lip.types import FRAME_RATE_HZ, FaceTrack, InputError, within
 
 _THUMBNAIL = 16
 
@@ -26,8 +26,12 @@ class FollowConfig:
     cut_brightness: float = 20.0
     cut_over_median: float = 6.0  # a shaking camera differs much from frame to frame, always
 
+    def __post_init__(self) -> None:
+        within(self, **dict.fromkeys(self.__dataclass_fields__, (0, math.inf)))
 
-EVERY_FACE = FollowConfig(  # whatever moves or fails, for films that are known to be one face
+
+# Whatever moves or fails: a judge takes every face as it is, what jumps is for the figures to show.
+EVERY_FACE = FollowConfig(
     longest_dropout_frames=1 << 30,
     longest_second_face_frames=1 << 30,
     cut_jump=math.inf,
@@ -101,6 +105,25 @@ def follow(
         height_px=sightings[0].height_px,
     )
     return track, int((~visible).sum())
+
+
+def follow_every_face(
+    pictures: Iterable[UInt8[np.ndarray, "H W 3"]], tracker: Tracker
+) -> tuple[FaceTrack, Bool[np.ndarray, " T"]]:
+    """The track of the one face in ``pictures``, filled in where none is seen, and where one is.
+
+    Raises:
+        InputError: there is no face in any of them.
+    """
+    sightings = list(sight(pictures, tracker))
+    return follow(sightings, EVERY_FACE)[0], np.array([bool(s.faces) for s in sightings])
+
+
+def where_seen(
+    values: Float32[np.ndarray, "T ..."], seen: Bool[np.ndarray, " T"]
+) -> Float32[np.ndarray, "T ..."]:
+    """Rows of a track, NaN where no face was seen: what was filled in is not to be judged."""
+    return np.where(seen.reshape(-1, *[1] * (values.ndim - 1)), values, np.float32(np.nan))
 
 
 def _chosen(sightings: Sequence[Sighting]) -> list[Face | None]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Complex128, Float, Float64
 
+from se4lip.metrics.report import mean_known
 from se4lip.types import InputError
 
 Landmarks = Float[np.ndarray, "T 478 3"]
@@ -65,7 +66,7 @@ def lip_distance_px256(predicted: Landmarks, real: Landmarks) -> float:
     """
     _same_frames(predicted, real)
     apart = np.abs(_plane(predicted, LIPS) - _plane(real, LIPS))
-    return _mean(apart) * _scale(real)
+    return mean_known(apart) * _scale(real)
 
 
 def lip_distance_head_aligned_px256(predicted: Landmarks, real: Landmarks) -> float:
@@ -75,7 +76,7 @@ def lip_distance_head_aligned_px256(predicted: Landmarks, real: Landmarks) -> fl
     """
     _same_frames(predicted, real)
     moved = _laid_onto(_plane(predicted, LIPS), _plane(predicted, STEADY), _plane(real, STEADY))
-    return _mean(np.abs(moved - _plane(real, LIPS))) * _scale(real)
+    return mean_known(np.abs(moved - _plane(real, LIPS))) * _scale(real)
 
 
 def correlation(a: Float[np.ndarray, " T"], b: Float[np.ndarray, " T"]) -> float:
@@ -98,7 +99,7 @@ def blendshape_error(
     A proxy of the action-unit error of papers, in [0, 1]; blendshapes are not action units.
     """
     _same_frames(predicted, real)
-    return _mean(np.abs(predicted - real)[:, MOUTH_BLENDSHAPES])
+    return mean_known(np.abs(predicted - real)[:, MOUTH_BLENDSHAPES])
 
 
 def jitter_px256(landmarks: Landmarks) -> float:
@@ -107,7 +108,7 @@ def jitter_px256(landmarks: Landmarks) -> float:
     Real speech has some; more than the real video's is trembling, less is smearing.
     """
     lips = _stabilised(landmarks)
-    return _mean(np.abs(lips[2:] - 2 * lips[1:-1] + lips[:-2]))
+    return mean_known(np.abs(lips[2:] - 2 * lips[1:-1] + lips[:-2]))
 
 
 def silent_motion_px256(
@@ -120,7 +121,7 @@ def silent_motion_px256(
     _same_frames(landmarks, speaking)
     silent = _far_from_speech(speaking, margin_frames)
     speed = np.abs(np.diff(_stabilised(landmarks), axis=0))
-    return _mean(speed[silent[1:] & silent[:-1]])
+    return mean_known(speed[silent[1:] & silent[:-1]])
 
 
 def moves_in_silence(
@@ -210,11 +211,6 @@ def _scale(real: Landmarks) -> float:
     widths = face_width_px(real)
     widths = widths[np.isfinite(widths)]
     return FACE_PX / float(np.median(widths)) if len(widths) else float("nan")
-
-
-def _mean(values: Float[np.ndarray, "..."]) -> float:
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else float("nan")
 
 
 def _same_frames(a: np.ndarray, b: np.ndarray) -> None:

@@ -8,10 +8,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+from jaxtyping import Float
+
 from se4lip.types import InputError
 
 Better = Literal["higher", "lower", "near 0", "near the real one"]
 V = TypeVar("V")
+
+
+def mean_known(values: Iterable[float] | Float[np.ndarray, "..."], infinite: bool = False) -> float:
+    """Of those that are known, NaN if none is. A frame without an error has an infinite PSNR; it
+    counts only if ``infinite`` may be the answer."""
+    found = np.asarray(values if isinstance(values, np.ndarray) else list(values), np.float64)
+    found = found[~np.isnan(found) if infinite else np.isfinite(found)]
+    return float(found.mean()) if len(found) else math.nan
 
 
 @dataclass(frozen=True)
@@ -102,3 +113,11 @@ class Report:
             "figures": figures,
             "notes": list(self.notes),
         }
+
+    def missing(self) -> list[str]:
+        """One sentence for every reason why figures of the predicted video are not computed."""
+        reasons: dict[str, list[str]] = {}
+        for figure in self.figures:
+            if figure.predicted.why:
+                reasons.setdefault(figure.predicted.why, []).append(figure.label)
+        return [f"not computed: {'; '.join(labels)}: {why}" for why, labels in reasons.items()]

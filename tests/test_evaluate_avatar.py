@@ -1,0 +1,188 @@
+"""``evaluate avatar`` on a drawn puppet, whose tracker sees what the test wants it to see."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import puppet
+from se4lip import cli
+from se4lip.artifacts.avatar import load_avatar
+from se4lip.artifacts.encoder import save_encoder
+from se4lip.encoder.model import SE4Lip, SE4LipConfig
+from se4lip.evaluate import EvaluateConfig
+from se4lip.evaluate_avatar import curves, drawn_on, evaluate_avatar
+from se4lip.face.tracker import Face
+from se4lip.head.splat.canonical import CanonicalConfig
+from se4lip.rendered_takes import Rendered
+from se4lip.train.avatar import AvatarRecipe, train_avatar
+from se4lip.train.avatar_material import MaterialConfig
+from se4lip.types import InputError
+
+RECIPE = AvatarRecipe(
+    material=MaterialConfig(size_px=112, pictures=20, mouth_codes=3, replay_s=2.0),
+    canonical=CanonicalConfig(
+        interior_px=4, lips_px=4, face_px=8, hair_px=10, torso_px=12, interior_depth_cm=0.5
+    ),
+    curves=4,
+    hidden=16,
+)
+RECIPE = replace(
+    RECIPE,
+    speech=replace(RECIPE.speech, steps=2, validate_every=2),
+    pictures=replace(RECIPE.pictures, steps=2, validate_every=2),
+)
+FRAMES = 10  # of a take: the last tenth of a recording; there are two
+
+
+class ScriptedTracker:
+    """Asked for the real pictures of a take, then for the drawn ones, as ``evaluate avatar`` does;
+    drawn lips are real lips, and on the drawn frames ``lost`` there is no face."""
+
+    name = "scripted"
+
+    def __init__(self, lost: tuple[int, ...] = ()) -> None:
+        self.asked, self.lost = 0, lost
+        self.points = puppet.track(FRAMES, seed=5).landmarks_px
+
+    def track(self, rgb: np.ndarray) -> list[Face]:
+        turn, frame = divmod(self.asked, FRAMES)
+        self.asked += 1
+        if turn % 2 and frame in self.lost:
+            return []
+        shapes = np.zeros(52, np.float32)
+        return [Face(self.points[frame], shapes, np.eye(4, dtype=np.float32))]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("judged")
+    dataset = puppet.make_dataset(folder)
+    train_avatar(dataset, folder, RECIPE, features=folder / "features", report=lambda _: None)
+    torch.manual_seed(0)
+    save_encoder(folder / "encoder.safetensors", SE4Lip(SE4LipConfig()).eval(), {})
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SE4LIP_CACHE", str(tmp_path))
+
+
+def judged(made: Path, lost: tuple[int, ...]) -> tuple[dict, list[Rendered]]:
+    shown: list[Rendered] = []
+    report = evaluate_avatar(
+        *(made / "avatar.safetensors", made / "dataset", ScriptedTracker(lost)),
+        features=made / "features",
+        all_looks=True,
+        on_take=shown.append,
+        judges=EvaluateConfig(encoder=made / "encoder.safetensors"),
+    )
+    return report.plain(), shown
+
+
+def test_lost_faces_are_counted_and_their_filled_in_points_are_not_judged(made: Path) -> None:
+    report, shown = judged(made, lost=(3, 4))
+    assert (report["frames"], report["takes"]) == (2 * FRAMES, 2)
+    assert (report["face_seen"], report["real_face_seen"]) == (0.8, 1)
+    assert report["lmd_px256"] == pytest.approx(0, abs=1e-9)  # interpolated lips would not be
+    assert np.isnan(shown[0].drawn_side.points()[3:5]).all()
+    assert np.isfinite(shown[0].drawn_track.landmarks_px).all()
+
+
+def test_a_head_without_a_face_is_a_figure_and_not_an_end(made: Path) -> None:
+    report, _ = judged(made, lost=tuple(range(FRAMES)))
+    assert report["face_seen"] == 0
+    assert report["lmd_px256"] is None
+    assert report["ssim"] > 0.1
+    assert report["not_computed"]["sync"].startswith("2 of 2 takes are left out of sync: a face is")
+
+
+def test_curves_show_rendered_beside_real_and_gaps_where_no_face_is(made: Path) -> None:
+    pytest.importorskip("matplotlib")
+    shown = [judged(made, lost)[1][0] for lost in ((), tuple(range(2, 8)))]
+    whole, broken = curves(shown[:1]), curves(shown[1:])
+    blue = [(p[..., 2].astype(int) - p[..., 0] > 60).sum() for p in (whole, broken)]
+    assert blue[1] < 0.8 * blue[0]  # rendered lips are a blue line
+    assert curves(shown).shape[0] > 1.4 * whole.shape[0]
+
+
+def command(made: Path, monkeypatch: pytest.MonkeyPatch, *flags: object) -> int:
+    monkeypatch.setattr("se4lip.commands.avatar.mediapipe_tracker", lambda _: ScriptedTracker())
+    files = made / "avatar.safetensors", made / "dataset"
+    judges = "--features", made / "features", "--encoder", made / "encoder.safetensors"
+    given = ("evaluate", "avatar", *files, *judges, "--all-looks", "--json", *flags)
+    return cli.main([str(part) for part in given])
+
+
+def test_the_command_writes_curves(made, tmp_path, monkeypatch, capsys) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "new" / "curves.png"
+    assert command(made, monkeypatch, "--curves", picture, "--device", "auto") == 0
+    assert json.loads(capsys.readouterr().out)["face_seen"] == 1
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in picture.parent.iterdir()] == ["curves.png"]
+
+
+def test_curves_that_cannot_be_drawn_are_refused_before_anything_is_judged(
+    made, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr("se4lip.commands.avatar.judge", None)
+    assert command(made, monkeypatch, "--curves", tmp_path / "a.png") == 2
+    assert capsys.readouterr().err.startswith("se4lip: pictures of measurements need matplotlib")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_here_is_named(made, monkeypatch, capsys) -> None:
+    assert command(made, monkeypatch, "--device", "cuda") == 2
+    assert "torch finds no CUDA device here: give --device cpu" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_splats_on_a_gpu_draw_what_the_cpu_draws(made: Path) -> None:
+    pytest.importorskip("gsplat")
+    codes = torch.zeros(2, 3)
+    drawn = []
+    for device in ("cpu", "cuda"):
+        avatar = drawn_on(load_avatar(made / "avatar.safetensors"), device)
+        drawn.append(np.stack(list(avatar.head.pictures(codes, avatar.replay[:2]))).astype(int))
+    assert np.abs(drawn[0] - drawn[1]).mean() < 0.5  # of 255
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--renderer", "nerf"), "was drawn by the renderer 'splat', and --seen keeps it: leave"),
+        (("--videos", "."), "with --seen only hearing is learned, on the CPU and without pictures"),
+        (("--device", "cuda"), "with --seen only hearing is learned, on the CPU and without"),
+    ],
+)
+def test_what_seen_could_not_heed_is_refused(made, tmp_path, capsys, flags, sentence) -> None:
+    seen = made / "avatar.safetensors"
+    given = ("train", "avatar", made / "dataset", "-o", tmp_path / "out", "--seen", seen, *flags)
+    assert cli.main([str(part) for part in given]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_real_video_without_a_face_cannot_be_judged(made: Path) -> None:
+    class Blind:
+        name = "blind"
+
+        def track(self, rgb: np.ndarray) -> list[Face]:
+            return []
+
+    with pytest.raises(InputError, match="no face"):
+        evaluate_avatar(
+            *(made / "avatar.safetensors", made / "dataset", Blind()),
+            features=made / "features",
+            all_looks=True,
+            judges=EvaluateConfig(encoder=made / "encoder.safetensors"),
+        )
