@@ -29,7 +29,7 @@ class AblationConfig:
     Attributes:
         steps: Of each variant in the first stage.
         seeds: Runs of each variant in the first stage.
-        finalists: So many of the best go on to the second stage, beside the shipped one; 0 for none.
+        finalists: So many of the best go on, beside the shipped one; 0 for no second stage.
         final_steps: Of each variant in the second stage.
         final_seeds: Runs of each variant in the second stage.
         heads: So many of the best are chosen for a full head, beside the shipped one.
