@@ -1,12 +1,17 @@
 """The command line: one table, one sentence for each error, exit codes that mean something."""
 
+import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from se4lip import cli
+from se4lip.commands import flags
+from se4lip.commands.shared import print_json
 from se4lip.types import InputError
+from strict import strict_json
 
 
 def test_help_names_every_command(capsys):
@@ -48,11 +53,80 @@ def test_half_a_command_is_told_its_other_half(capsys):
     assert capsys.readouterr().err.startswith("se4lip: train what? One of: se4lip train ")
 
 
-def test_a_missing_option_exits_with_two(capsys):
-    assert cli.main(["prepare"]) == 2
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            "encode",
+            "se4lip encode needs PATH (the sound, or with --for a data folder of that system)",
+        ),
+        ("prepare x.mp4", "se4lip prepare needs -o/--out PATH (folder of the data set)"),
+        (
+            "speak head",
+            "se4lip speak needs PATH (any audio or video file with speech) and -o/--out PATH (the "
+            "video to write)",
+        ),
+        ("encode a.wav --nonsense", "--nonsense is no option of se4lip encode"),
+        ("encode a.wav --ecnoder b", "--ecnoder is no option of se4lip encode"),
+        ("encode a.wav b.wav -o c.npy", "b.wav is one argument too many for se4lip encode"),
+        ("speak a b -o c --size abc", "--size is 'abc', but INT is needed"),
+        ("speak a b -o c --size=abc", "--size is 'abc', but INT is needed"),
+        ("train encoder x -o", "-o/--out needs a value"),
+        ("train encoder x -o y --loop.steps 1.5", "--loop.steps is '1.5', but INT is needed"),
+        (
+            "evaluate encoder x --split foo",
+            "--split is 'foo', but one of ('all', 'train', 'validation', 'test') is needed",
+        ),
+        (
+            "evaluate judge x --speech-s a b",
+            "--speech-s does not fit (Could not find valid parse for arguments: ['a', 'b'])",
+        ),
+        (
+            "demo --credentials a",
+            "--credentials does not fit (no type matching {None}|{PATH PATH} could be instantiated "
+            "from ['a'])",
+        ),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_flags_that_do_not_fit_are_one_sentence(typed, said, encoding, capsys, monkeypatch):
+    # tyro draws its boxes by what standard output can show.
+    monkeypatch.setattr(type(sys.stdout), "encoding", encoding, raising=False)
+    before = os.environ.get("COLUMNS")
+    assert cli.main(typed.split()) == 2
+    verb = next(name for name in cli.VERBS if typed.startswith(name))
     printed = capsys.readouterr()
-    assert printed.out == ""
-    assert "--out" in printed.err
+    assert (printed.out, printed.err) == ("", f"se4lip: {said}: see se4lip {verb} --help\n")
+    assert os.environ.get("COLUMNS") == before
+
+
+def test_a_box_of_another_shape_is_still_one_line():
+    assert flags.sentence("oh no\n-----\n What\n  is this?\n", "se4lip x", []) == (
+        "What is this?: see se4lip x --help"
+    )
+    assert flags.sentence("", "se4lip x", []) == "the options do not fit: see se4lip x --help"
+
+
+def test_a_fault_is_one_sentence_and_no_answer_of_a_command(monkeypatch, capsys):
+    def call(arguments):
+        return 1 // len(arguments)
+
+    monkeypatch.setattr(cli, "_load", lambda verb: call)
+    monkeypatch.delenv("SE4LIP_DEBUG", raising=False)
+    assert cli.main(["sync"]) == 70
+    said = capsys.readouterr().err
+    assert said.startswith("se4lip: a fault of se4lip, not of your input: ZeroDivisionError: ")
+    assert "test_cli.py, line " in said and "SE4LIP_DEBUG=1" in said
+    assert said.count("\n") == 1
+    monkeypatch.setenv("SE4LIP_DEBUG", "1")
+    assert cli.main(["sync"]) == 70
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last):")
+
+
+def test_json_has_null_where_there_is_no_number(capsys):
+    print_json({"a": float("nan"), "b": [np.float32("inf"), (1.5, None)], "c": np.int64(3)})
+    printed = capsys.readouterr().out
+    assert strict_json(printed) == {"a": None, "b": [None, [1.5, None]], "c": 3}
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,14 @@
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from se4lip.types import InputError
+
+FAULT = 70  # EX_SOFTWARE of sysexits.h
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,12 @@ VERBS: dict[str, Verb] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 2 wrong input, 130 interrupted."""
+    """Run the command line; returns the exit code.
+
+    0 done, 2 wrong input, 70 a fault of se4lip itself, 130 interrupted; `sync` and `inspect` say
+    with 1 and 3 what they found. Each failure is one sentence on standard error; with SE4LIP_DEBUG
+    set, a fault comes with its traceback.
+    """
     # Spinning threads of torch and numba cost several times the work on a shared machine; the
     # libraries read this when they are loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -57,6 +66,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("se4lip: interrupted, nothing is left half-written", file=sys.stderr)
         return 130
+    except Exception as error:
+        return _fault(error)
+
+
+def _fault(error: Exception) -> int:
+    """What nobody foresaw: not 1, which a script would read as an answer of `sync`."""
+    if os.environ.get("SE4LIP_DEBUG"):
+        traceback.print_exception(error)
+    *_, last = traceback.extract_tb(error.__traceback__)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    print(
+        f"se4lip: a fault of se4lip, not of your input: {what} ({Path(last.filename).name}, line "
+        f"{last.lineno}): set SE4LIP_DEBUG=1 to see where, and please report it",
+        file=sys.stderr,
+    )
+    return FAULT
 
 
 def _dispatch(given: list[str]) -> int:
@@ -73,7 +98,7 @@ def _dispatch(given: list[str]) -> int:
         if verb is not None:
             try:
                 return _load(verb)(given[words:]) or 0
-            except SystemExit as ended:  # tyro, after --help or a wrong flag
+            except SystemExit as ended:  # tyro, after --help
                 return ended.code if isinstance(ended.code, int) else 2
     longer = [name for name in VERBS if name.startswith(f"{given[0]} ")]
     if longer:

@@ -30,7 +30,7 @@ from se4lip.metrics.judge import Gate, Judge, judge_rows, read_rows
 from se4lip.metrics.judge_lips import face_motion
 from se4lip.metrics.sync import FRAME_MS
 from se4lip.train.split import Split, clips_of
-from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, Clip, InputError, Speech
+from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, Clip, InputError, Speech, within
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,13 @@ class ExamConfig:
     clips: int = 480  # of each data set at most, evenly spread
     piece_frames: int = 75  # longer recordings are cut, so that a length is a length
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        within(self, questions=(1, math.inf), needed=(0, 1), tolerance_frames=(0, math.inf))
+        within(self, max_shift=(1, 1000), clips=(1, math.inf), piece_frames=(1, math.inf))
+        within(self, speech_s=(0, math.inf), seed=(0, 1 << 62))
+        if not self.speech_s:
+            raise InputError("no length of speech was given: give --speech-s at least one")
 
 
 @dataclass(frozen=True)

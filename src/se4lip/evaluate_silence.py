@@ -26,7 +26,7 @@ from se4lip.io.audio import read_speech
 from se4lip.lips_of_head import codes_heard, lip_landmarks
 from se4lip.metrics.landmarks import STILL_PX256, lip_moves_px256
 from se4lip.train.listener import listener_of_avatar
-from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Speech
+from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, Speech, within
 
 Samples = Float32[np.ndarray, " S"]
 
@@ -40,6 +40,12 @@ class SilenceConfig:
     first_seed: int = 1_000_000  # training draws below this
     levels_db: tuple[float, ...] = (-60.0, -45.0, -30.0, -15.0)  # RMS, of full scale
     drawn_s: float = 6.0  # of each kind, where a tracker looks
+
+    def __post_init__(self) -> None:
+        within(self, seconds=(0.1, 3600), drawn_s=(0.1, 3600), levels_db=(-200, 0))
+        within(self, seeds=(1, 10_000), first_seed=(0, 1 << 40))
+        if not self.levels_db:
+            raise InputError("no level of sound was given: give --levels-db at least one")
 
 
 @dataclass

@@ -23,7 +23,7 @@ from se4lip.io import dataset as store
 from se4lip.io.dataset import ClipEntry, SkippedEntry, SourceEntry
 from se4lip.io.files import existing_file, sha256_of
 from se4lip.io.video import iter_clip_speech, probe_video, read_frames
-from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, FaceTrack, InputError, Speech
+from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, FaceTrack, InputError, Speech, within
 
 _SILENCE = 1e-4  # a peak below -80 dB is no recording of anything
 _TELL_EVERY_FRAMES = 25
@@ -44,6 +44,7 @@ class PrepareConfig:
                 f"clips of {self.shortest_clip_s} s to {self.longest_clip_s} s are impossible: "
                 "the shortest must be above 0 and not above the longest"
             )
+        within(self, longest_clip_s=(0, 3600))
 
 
 @dataclass(frozen=True)

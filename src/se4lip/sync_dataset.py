@@ -6,6 +6,7 @@ part of a frame, how late its sound lies.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from se4lip.metrics.sync import (
 )
 from se4lip.train.split import Split, clips_of
 from se4lip.train.validation import Probe
-from se4lip.types import FRAME_RATE_HZ, InputError
+from se4lip.types import FRAME_RATE_HZ, InputError, within
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class OffsetConfig:
 
     least_lead: float = 4.0  # standard errors by which it beats its rivals
     least_speech_s: float = 10.0  # that a recording needs for an offset of its own
+
+    def __post_init__(self) -> None:
+        within(self, least_lead=(0, math.inf), least_speech_s=(0, math.inf))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ Cameras look along +z, x points right and y down in the picture, pixel (0, 0) ha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,21 @@ class InputError(ValueError):
 
     The command line prints it as one sentence and exits with code 2.
     """
+
+
+def within(config: object, **ranges: tuple[float, float]) -> None:
+    """Refuse a configuration with a number outside its range, ends included. In a tuple each
+    number counts; None is no number. For ``__post_init__``: ``within(self, steps=(1, math.inf))``.
+
+    Raises:
+        InputError: names the field, what it is and what it may be.
+    """
+    for name, (low, high) in ranges.items():
+        given = getattr(config, name)
+        for value in given if isinstance(given, tuple) else (given,):
+            if value is not None and not low <= value <= high:  # NaN lies nowhere
+                needed = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+                raise InputError(f"{name} is {value}, but {needed} is needed: give another number")
 
 
 @dataclass(frozen=True)

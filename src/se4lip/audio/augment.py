@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from se4lip.audio.timebase import COLUMN_HOP
-from se4lip.types import SAMPLE_RATE_HZ
+from se4lip.types import SAMPLE_RATE_HZ, within
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,13 @@ class SpeechAugmentConfig:
     babble_snr_db: tuple[float, float] = (5.0, 25.0)
     gain_db: tuple[float, float] = (-20.0, 10.0)
     untouched: float = 0.0  # share of clips that are heard as they were recorded, but for gain
+
+    def __post_init__(self) -> None:
+        chances = ("voice", "band_limit", "reverberation", "noise", "babble", "untouched")
+        within(self, **dict.fromkeys(chances, (0, 1)))
+        within(self, formants=(0.1, 10), pitch=(0.1, 10), decay_s=(1e-3, 60))
+        within(self, equalizer_db=(0, 100), tilt_db=(0, 100))
+        within(self, **dict.fromkeys(("noise_snr_db", "babble_snr_db", "gain_db"), (-200, 200)))
 
 
 @dataclass(frozen=True)

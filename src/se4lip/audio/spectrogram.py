@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from se4lip.audio.timebase import COLUMN_HOP
-from se4lip.types import SAMPLE_RATE_HZ, InputError
+from se4lip.types import SAMPLE_RATE_HZ, InputError, within
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class SpectrogramConfig:
             raise InputError(
                 f"window_samples {self.window_samples} does not fit fft_samples {self.fft_samples}"
             )
+        within(self, window_samples=(2, 1 << 16), fft_samples=(2, 1 << 16), floor_db=(-300, 0))
 
     @property
     def bins(self) -> int:
@@ -79,6 +80,10 @@ class ChannelConfig:
     prior_s: float = 0.5  # how much nominal speech the stored mean counts for at the start
     nominal_db: float = -50.0  # mean column power of ordinary speech
     loudness_exponent: float = 0.25  # weight of a column: (power / nominal) ** exponent
+
+    def __post_init__(self) -> None:
+        within(self, memory_s=(1e-3, 1e6), prior_s=(1e-6, 1e6), nominal_db=(-200, 100))
+        within(self, loudness_exponent=(0, 4))
 
     @property
     def decay(self) -> float:

@@ -1,16 +1,19 @@
-"""What every command needs: flags from a signature, a progress bar, JSON on standard output."""
+"""What every command needs: to be run, a progress bar, JSON on standard output."""
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
+from se4lip.commands.flags import called_with
+
 
 def run(command: Callable[..., int | None], name: str, arguments: list[str]) -> int | None:
-    """Call ``command`` with what tyro makes of ``arguments``; returns its exit code."""
-    import tyro
-
-    return tyro.cli(command, prog=f"se4lip {name}", args=arguments)
+    """Call ``command`` with what its flags in ``arguments`` say; returns its exit code."""
+    return called_with(command, name, arguments)()
 
 
 @contextlib.contextmanager
@@ -40,5 +43,16 @@ def progress(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[floa
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on standard output; paths become strings."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    """One JSON object on standard output. Paths become strings, what is no number becomes null."""
+    print(json.dumps(_known(value), indent=1, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def _known(value: Any) -> Any:
+    """``value`` with None for NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _known(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_known(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

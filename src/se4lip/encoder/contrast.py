@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from se4lip.types import within
+
 
 @dataclass(frozen=True)
 class ContrastConfig:
@@ -22,6 +24,10 @@ class ContrastConfig:
     across_clips: float = 0.3  # weight of negatives from other clips; the rest is within the clip
     initial_temperature: float = 0.07
     smallest_temperature: float = 0.02
+
+    def __post_init__(self) -> None:
+        within(self, same_moment_frames=(0, math.inf), across_clips=(0, 1))
+        within(self, initial_temperature=(1e-4, 1e3), smallest_temperature=(1e-4, 1e3))
 
 
 class Contrast(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from se4lip.audio.timebase import Window
+from se4lip.types import InputError, within
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,15 @@ class LipEncoderConfig:
     contour_hidden: int = 384
     dropout: float = 0.1
     embedding: int = 512
+
+    def __post_init__(self) -> None:
+        within(self, picture_px=(8, 1024), contour=(0, 8192), contour_hidden=(1, 8192))
+        within(self, embedding=(1, 8192), dropout=(0, 1), channels=(8, 8192))
+        if not self.channels or any(width % 8 for width in self.channels):
+            raise InputError(
+                f"channels are {self.channels}, but numbers that 8 divides are needed, because "
+                "they are normalised in 8 groups: give others"
+            )
 
 
 class _Block(nn.Module):

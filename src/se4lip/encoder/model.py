@@ -14,6 +14,7 @@ from se4lip.audio.timebase import Window
 from se4lip.encoder.contrast import Contrast, ContrastConfig
 from se4lip.encoder.lips import LipEncoder, LipEncoderConfig, grey, standardize
 from se4lip.encoder.speech import SpeechEncoder, SpeechEncoderConfig
+from se4lip.types import InputError
 
 Branch = Literal["both", "picture", "contour"]
 
@@ -24,6 +25,13 @@ class SE4LipConfig:
     lips: LipEncoderConfig = field(default_factory=LipEncoderConfig)
     lip_window: Window = field(default_factory=Window)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
+
+    def __post_init__(self) -> None:
+        if self.speech.embedding != self.lips.embedding:
+            raise InputError(
+                f"speech has embeddings of {self.speech.embedding} numbers and lips of "
+                f"{self.lips.embedding}: give both the same, for they are compared"
+            )
 
 
 class SE4Lip(nn.Module):

@@ -22,7 +22,7 @@ from se4lip.audio.spectrogram import (
     remove_channel,
 )
 from se4lip.audio.timebase import COLUMNS_PER_FRAME, Window
-from se4lip.types import SAMPLES_PER_FRAME
+from se4lip.types import SAMPLES_PER_FRAME, within
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class SpeechEncoderConfig:
     bidirectional: bool = True  # inside the window, which ends 80 ms after the frame's time
     dropout: float = 0.1
     embedding: int = 512
+
+    def __post_init__(self) -> None:
+        within(self, projection=(1, 8192), hidden=(1, 8192), layers=(1, 16), embedding=(1, 8192))
+        within(self, dropout=(0, 1))
 
     @property
     def window_columns(self) -> int:

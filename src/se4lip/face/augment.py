@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from se4lip.face.contour import mirrored_columns
+from se4lip.types import within
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])  # BT.601
 
@@ -41,6 +42,12 @@ class LipAugmentConfig:
     drop_picture: float = 0.25
     drop_contour: float = 0.25
     untouched: float = 0.0  # share of clips left as they were filmed, but for mirror and dropping
+
+    def __post_init__(self) -> None:
+        chances = ("blur", "filter", "patch", "drop_picture", "drop_contour", "untouched")
+        within(self, **dict.fromkeys(chances, (0, 1)))
+        sizes = (name for name in self.__dataclass_fields__ if name not in chances)
+        within(self, **dict.fromkeys(sizes, (0, 10)))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Float64, UInt8
 from torch.nn import functional
 
-from se4lip.types import FRAME_RATE_HZ, FaceTrack
+from se4lip.types import FRAME_RATE_HZ, FaceTrack, within
 
 # Points of MediaPipe's mesh that speech does not move: eye corners, forehead, bridge of the nose,
 # temples.
@@ -33,6 +33,10 @@ class LipsConfig:
     motion_smooth_s: float = 0.12
     scale_smooth_s: float = 0.8
     size_px: int = 96
+
+    def __post_init__(self) -> None:
+        within(self, width=(0.01, 100), below_mouth_corners=(-10, 10), size_px=(8, 1024))
+        within(self, motion_smooth_s=(0, 60), scale_smooth_s=(0, 60))
 
 
 def image_from_lips_transforms(

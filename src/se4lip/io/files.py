@@ -70,16 +70,18 @@ def writable_folder(path: Path | str) -> Path:
 
 
 def _probe(folder: Path) -> None:
-    probe = folder / f".{os.getpid()}.part"
-    new = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    finally:
-        with contextlib.suppress(OSError):
-            for parent in new:
-                parent.rmdir()
+    """Make a file in ``folder``, or where it would be made, and remove it.
+
+    Nothing else is made for that: of several processes that write into one new folder, one would
+    remove what another is about to use.
+    """
+    for place in (folder, *folder.parents):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            place.lstat()  # also a link that leads nowhere is there, and is no folder
+            break
+    probe = place / f".{os.getpid()}-{threading.get_ident()}.part"
+    probe.touch()
+    probe.unlink(missing_ok=True)
 
 
 def writable_files(*paths: Path | str | None) -> None:

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from se4lip.metrics.judge_lips import MOTION_WIDTH
 from se4lip.metrics.sync import SyncConfig, SyncReading, read_similarity, similarity_by_sound
-from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError
+from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError, within
 
 COLUMN_HOP, COLUMN_SAMPLES, FFT_SAMPLES = 160, 400, 512
 COLUMNS_PER_FRAME = SAMPLES_PER_FRAME // COLUMN_HOP
@@ -46,6 +46,15 @@ class JudgeConfig:
     embedding: int = 128
     dilations: tuple[int, ...] = (1, 2, 3)
     dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        within(self, mel_bands=(1, 200), width=(1, 8192), embedding=(1, 8192), dropout=(0, 1))
+        within(self, lowest_hz=(0, 8000), highest_hz=(0, 8000), dilations=(1, 50))
+        if not self.dilations or not self.lowest_hz < self.highest_hz:
+            raise InputError(
+                f"a judge with dilations {self.dilations} that hears {self.lowest_hz} to "
+                f"{self.highest_hz} Hz was asked for: give one dilation at least, and Hz that rise"
+            )
 
     @property
     def window_frames(self) -> int:

@@ -47,6 +47,7 @@ from se4lip.train.devices import chosen_device, machine
 from se4lip.train.listener import OTHER_VOICES, Listener, listener_of
 from se4lip.train.loop import LoopConfig, train
 from se4lip.train.split import Split
+from se4lip.types import within
 
 AVATAR_FILE = "avatar.safetensors"
 _VALIDATION_TAKES, _VALIDATION_PICTURES = 20, 24
@@ -92,6 +93,9 @@ class AvatarRecipe:
         )
     )
     nerf: NerfRecipe = field(default_factory=NerfRecipe)
+
+    def __post_init__(self) -> None:
+        within(self, curves=(0, 1024), hidden=(1, 8192), voices=(0, 1000))
 
 
 def train_avatar(

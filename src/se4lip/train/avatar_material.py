@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from se4lip.head.motion import joined
 from se4lip.io.dataset import Dataset
 from se4lip.metrics.landmarks import mouth_boxes_px
 from se4lip.train.split import EVERY, Split, clips_of
-from se4lip.types import FRAME_RATE_HZ, FaceTrack, InputError
+from se4lip.types import FRAME_RATE_HZ, FaceTrack, InputError, within
 
 Pictures = UInt8[np.ndarray, "M h w 3"]
 
@@ -44,6 +45,10 @@ class MaterialConfig:
     mouth_codes: int = 10
     look_codes: int = 4
     replay_s: float = 24.0
+
+    def __post_init__(self) -> None:
+        within(self, size_px=(32, 4096), pictures=(1, math.inf), one_look_clips=(1, math.inf))
+        within(self, mouth_codes=(1, 60), look_codes=(0, 60), replay_s=(0.04, math.inf))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +13,7 @@ from se4lip.head.nerf.head import Driven, NerfHead
 from se4lip.metrics.image import psnr, ssim
 from se4lip.train.avatar_material import Shown
 from se4lip.train.loop import LoopConfig
+from se4lip.types import within
 
 # Shares of the learning rate, by the beginning of a parameter's name. Lengths are centimetres.
 RATES = {
@@ -74,6 +76,12 @@ class NerfRecipe:
             validate_every=1000,
         )
     )
+
+    def __post_init__(self) -> None:
+        within(self, texels_per_px=(0.01, 16), curves=(0, 1024), patch_px=(8, 4096))
+        within(self, head_patches=(0, 1024), any_patches=(1, 1024), mouth_patches=(0, 1024))
+        within(self, absolute=(0, 1e6), dissimilarity=(0, 1e6), presence=(0, 1e6))
+        within(self, survey_every=(1, math.inf))
 
 
 class RayTask:

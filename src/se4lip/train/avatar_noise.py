@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from se4lip.audio.ambience import LEARNED, ambience, at_level
-from se4lip.types import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError
+from se4lip.types import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError, within
 
 Samples = Float32[np.ndarray, " S"]
 
@@ -42,6 +42,8 @@ class NoiseConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.sounds <= 100_000:
             raise InputError(f"{self.sounds} sounds were asked for: give 0 to 100000")
+        within(self, seconds=(0.1, 3600), level_db=(-200, 0), under=(0, 1), snr_db=(-200, 200))
+        within(self, before_s=(0, 60), after_s=(0, 60))
 
 
 def is_noisy(config: NoiseConfig, seed: int) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 from se4lip.head.splat.head import SplatHead
 from se4lip.metrics.image import psnr, ssim
 from se4lip.train.avatar_material import Shown
+from se4lip.types import within
 
 # Shares of the learning rate, by the beginning of a parameter's name. Lengths are centimetres.
 RATES = {
@@ -45,6 +46,10 @@ class PictureLoss:
     mouth: float = 0.3
     ssim_share: float = 0.6
     scale: float = 100.0  # of the whole, so that gradients stay well above Adam's epsilon
+
+    def __post_init__(self) -> None:
+        within(self, absolute=(0, 1e6), dissimilarity=(0, 1e6), mouth=(0, 1e6), scale=(1e-9, 1e9))
+        within(self, ssim_share=(0.05, 1))
 
 
 class PictureTask:

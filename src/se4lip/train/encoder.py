@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ from se4lip.train.devices import (
 from se4lip.train.loop import LoopConfig, step_seed, train
 from se4lip.train.split import Split, clips_of
 from se4lip.train.validation import Probe, probe, probes_of
-from se4lip.types import InputError
+from se4lip.types import InputError, within
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class EncoderRecipe:
     validation_clips: int = 100  # of each data set, evenly spread
     auxiliary: float = 0.2  # weight of reading lip shape from the speech embedding
     precision: Precision = "auto"  # of matrix products; auto is bfloat16 where that is faster
+
+    def __post_init__(self) -> None:
+        within(self, clips_per_step=(1, math.inf), windows_per_clip=(1, math.inf))
+        within(self, window_stride=(1, math.inf), speeds=(0.1, 10), context_s=(0, 3600))
+        within(self, validation_clips=(1, math.inf), auxiliary=(0, 1e6))
 
 
 class EncoderTask:

@@ -8,6 +8,7 @@ late, so the offset is a hidden number of the clip, summed over with the judge's
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ from se4lip.train.corpus import (
 from se4lip.train.devices import machine
 from se4lip.train.loop import LoopConfig, step_seed, train
 from se4lip.train.split import Split, clips_of
-from se4lip.types import SAMPLES_PER_FRAME, Clip, InputError
+from se4lip.types import SAMPLES_PER_FRAME, Clip, InputError, within
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class MotionAugmentConfig:
     tremble: float = 0.15  # spread of a tracker's noise, in units of speech
     sway: float = 0.5  # spread of a slow drift, as of a turning head
     drop: float = 0.25  # probability that a number is missing
+
+    def __post_init__(self) -> None:
+        within(self, gain=(1e-3, 1e3), each_gain=(0, 10), mixing=(0, 10), tremble=(0, 10))
+        within(self, sway=(0, 10), drop=(0, 1))
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,12 @@ class JudgeRecipe:
     speeds: tuple[float, float] = (0.85, 1.18)
     late_frames: int = 2  # how far a recording's own offset may lie from 0
     late_spread: float = 0.8  # of these offsets, in frames
+
+    def __post_init__(self) -> None:
+        within(self, clips_per_step=(1, math.inf), faces_per_clip=(1, math.inf))
+        within(self, speeds=(0.1, 10), late_frames=(0, 15), late_spread=(1e-3, 1e3))
+        least = self.model.window_frames + self.late_frames
+        within(self, frames=(least, math.inf))
 
 
 class JudgeTask:

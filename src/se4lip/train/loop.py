@@ -25,7 +25,7 @@ from rich.console import Console
 from torch import Tensor, distributed, nn
 
 from se4lip.io.weights import load_weights, save_weights
-from se4lip.types import InputError
+from se4lip.types import InputError, within
 
 CHECKPOINT = "checkpoint"
 
@@ -43,6 +43,14 @@ class LoopConfig:
     log_every: int = 50
     validate_every: int = 1000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"{self.steps} steps were asked for: train for one at least")
+        within(self, learning_rate=(1e-12, 1e3), clip_norm=(1e-12, math.inf), final_rate=(0, 1))
+        within(self, weight_decay=(0, 1e3), average_decay=(0, 1), seed=(-(1 << 62), 1 << 62))
+        within(self, warmup_steps=(0, math.inf), checkpoint_every_s=(0, math.inf))
+        within(self, log_every=(1, math.inf), validate_every=(1, math.inf))
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -85,8 +93,6 @@ def train(
         lr=config.learning_rate,
         betas=(0.9, 0.98),
     )
-    if config.steps < 1:
-        raise InputError(f"{config.steps} steps were asked for: train for one at least")
     average = {name: value.detach().clone() for name, value in module.state_dict().items()}
     identity = json.loads(json.dumps(identity | {"loop": dataclasses.asdict(config)}))
     path = folder / f"{CHECKPOINT}.safetensors"

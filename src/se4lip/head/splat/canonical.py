@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from se4lip.head.splat.gaussians import RawGaussians
-from se4lip.types import Camera
+from se4lip.types import Camera, within
 
 Polygon = Float[np.ndarray, "K 2"]
 
@@ -39,6 +39,11 @@ class CanonicalConfig:
     interior_depth_cm: float = 1.0  # of the teeth, behind the lips
     slope: float = 0.6  # how fast hair and neck recede from the camera, cm per cm
     opacity: float = 0.9
+
+    def __post_init__(self) -> None:
+        spacings = ("interior_px", "lips_px", "face_px", "hair_px", "torso_px")
+        within(self, **dict.fromkeys(spacings, (0.25, 100)), opacity=(1e-3, 0.999))
+        within(self, jaw_margin=(0, 1), interior_depth_cm=(0, 10), slope=(0, 100))
 
 
 @dataclass(frozen=True)
