@@ -12,6 +12,7 @@ from se4lip.head.nerf.field import Field
 from se4lip.head.nerf.head import Driven, NerfHead, pixel_centres
 from se4lip.head.nerf.sampling import cells_of
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
+from se4lip.types import InputError
 
 
 def plain(head: NerfHead, parts: Driven) -> torch.Tensor:
@@ -242,3 +243,32 @@ def test_a_cache_of_the_density_of_the_face_at_rest_draws_that_face_right() -> N
     found = head.draw(*parts)
     assert (found - whole).abs().mean() < 0.03 * whole.std()
     assert (found - whole).abs().max() > 0  # something was left out
+
+
+@pytest.mark.parametrize("shortcut", ["half-resolution", "cached-density"])
+def test_a_shortcut_that_would_not_be_taken_is_refused(shortcut: str) -> None:
+    head = small_head().to("meta")  # no CPU, wherever the test runs
+    head.shortcut = shortcut  # type: ignore[assignment]
+    with pytest.raises(
+        InputError, match=f"the shortcut '{shortcut}' is one of the CPU's, and this"
+    ):
+        head.draw(*(part.to("meta") for part in first(driven())))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_draws_what_the_cpu_draws_and_takes_no_shortcut() -> None:
+    head, frames = small_head(), 2
+    parts = driven(frames)
+    motion = Motion(*(parts[i].numpy() for i in (3, 4, 1, 2)))
+    features = torch.randn(frames, head.feature_width)
+    drawn = []
+    for device in ("cpu", "cuda"):
+        head.to(device)
+        with torch.no_grad():
+            codes = head.speech(features)  # features come from the CPU
+        drawn.append(np.stack(list(head.pictures(codes, motion))).astype(int))
+    apart = np.abs(drawn[0] - drawn[1]).max(-1)
+    assert np.median(apart) <= 1 and (apart > 3).mean() <= 0.005
+    head.shortcut = "half-resolution"
+    with pytest.raises(InputError, match="on cuda:0: leave --shortcut out"):
+        next(head.pictures(codes, motion))

@@ -21,9 +21,9 @@ from se4lip.artifacts.encoder import encoder_identity, load_encoder
 from se4lip.encoder.streaming import SpeechStream
 from se4lip.features.catalogue import OURS, load_features
 from se4lip.head.base import Head
+from se4lip.head.hearing import hear_all
 from se4lip.head.motion import there_and_back
 from se4lip.head.nerf.head import Shortcut
-from se4lip.head.speech_window import CONTEXT_FRAMES
 from se4lip.io.audio import iter_speech, read_speech
 from se4lip.io.certificates import chosen_certificate
 from se4lip.io.credentials import Origin
@@ -138,23 +138,7 @@ def speak(
 
 def mouth_codes(head: Head, features: Iterable[Features]) -> Iterator[torch.Tensor]:
     """Codes of features that come in pieces, the same as if they came at once."""
-    kept = np.zeros((0, head.feature_width), np.float32)
-    before = 0  # rows of `kept` whose codes are out already
-    pieces = iter(features)
-    ended = False
-    while not ended:
-        piece = next(pieces, None)
-        ended = piece is None
-        if piece is not None:
-            kept = np.concatenate((kept, piece)) if len(kept) else piece
-        ready = len(kept) if ended else len(kept) - CONTEXT_FRAMES
-        if ready <= before:
-            continue
-        with torch.inference_mode():
-            codes = head.speech(torch.from_numpy(kept))
-        yield codes[before:ready]
-        surplus = max(0, ready - CONTEXT_FRAMES)
-        kept, before = kept[surplus:], ready - surplus
+    return hear_all(head, map(torch.from_numpy, features))
 
 
 def _heard(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
+from se4lip.head.speech_window import SpeechWindow
 from se4lip.types import Camera, InputError
 
 
@@ -68,17 +70,48 @@ class Head(Protocol):
         ...
 
 
-@torch.inference_mode()
-def drawn_rows(
-    draw: Callable[..., Float[Tensor, "H W 3"]],
-    device: torch.device,
-    codes: Float[Tensor, "T K"],
-    motion: Motion,
-    size_px: int | None,
-) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """`Head.pictures` by ``draw``, which is given mouth, eyes, look, pose, pose of the torso and
-    ``size_px``, and gives colours in [0, 1]."""
-    driven = (codes, motion.eyes, motion.look, motion.camera_from_head, motion.camera_from_torso)
-    for row in zip(*(torch.as_tensor(track).to(device) for track in driven), strict=True):
-        picture = draw(*row, size_px)
-        yield (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).cpu().numpy()
+class LearnedHead(nn.Module):
+    """What the renderers share: they hear by a `SpeechWindow` and draw frame by frame.
+
+    A renderer has a ``config`` with ``camera``, ``feature_width`` and ``speech_hidden``, and a
+    method ``draw``, which is given mouth, eyes, look, pose, pose of the torso and ``size_px``, and
+    gives colours, sRGB in [0, 1], as in the video.
+    """
+
+    config: Any
+    speech: SpeechWindow
+    draw: Callable[..., Float[Tensor, "H W 3"]]
+
+    @property
+    def camera(self) -> Camera:
+        camera: Camera = self.config.camera
+        return camera
+
+    @property
+    def feature_width(self) -> int:
+        return self.speech.config.feature_width
+
+    @property
+    def device(self) -> torch.device:
+        return self.speech.feature_mean.device
+
+    def hearing_with(self, speech: SpeechWindow) -> Self:
+        """The same head, driven by other features through ``speech``."""
+        twin = copy.deepcopy(self)
+        twin.config = replace(
+            self.config,
+            feature_width=speech.config.feature_width,
+            speech_hidden=speech.config.hidden,
+        )
+        twin.speech = copy.deepcopy(speech).to(self.device)
+        return twin
+
+    @torch.inference_mode()
+    def pictures(
+        self, codes: Float[Tensor, "T K"], motion: Motion, size_px: int | None = None
+    ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        """One picture per row of mouth codes (`speech` makes them of features)."""
+        driven = codes, motion.eyes, motion.look, motion.camera_from_head, motion.camera_from_torso
+        for row in zip(*(torch.as_tensor(track).to(self.device) for track in driven), strict=True):
+            picture = self.draw(*row, size_px)
+            yield (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).cpu().numpy()

@@ -80,7 +80,8 @@ class SpeechWindow(nn.Module):
         """Codes, and the log odds that somebody speaks."""
         self._check(features)
         config = self.config
-        x = (features - self.feature_mean) * self.feature_scale
+        # Features come from the CPU, whatever device the head is on.
+        x = (features.to(self.feature_mean.device) - self.feature_mean) * self.feature_scale
         if self.training and config.noise:
             x = x + config.noise * torch.randn_like(x)
         x = functional.dropout(functional.gelu(self.project(x)), config.dropout, self.training)

@@ -6,17 +6,15 @@ what is between them differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
-from torch import Tensor, nn
+from jaxtyping import Bool, Float
+from torch import Tensor
 from torch.nn import functional
 
-from se4lip.head.base import Motion, drawn_rows
+from se4lip.head.base import LearnedHead
 from se4lip.head.camera import resized
 from se4lip.head.nerf.backdrop import Backdrop, BackdropConfig
 from se4lip.head.nerf.drawing import NO_CACHE, Baked, bake, cache_density, draw_field
@@ -25,7 +23,7 @@ from se4lip.head.nerf.sampling import head_rays, sample
 from se4lip.head.nerf.shell import Shell, ShellConfig
 from se4lip.head.nerf.volume import composite, weights
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
-from se4lip.types import Camera
+from se4lip.types import Camera, InputError
 
 _CELL_TEXELS = 4
 _EMPTY = 2e-2  # share of a pixel below which a cell need not be asked
@@ -66,9 +64,10 @@ class Driven(NamedTuple):
     camera_from_torso: Float[Tensor, "P 3 4"]
 
 
-class NerfHead(nn.Module):
-    """Features and motion to pictures. Colours are sRGB in [0, 1], as in the video."""
+class NerfHead(LearnedHead):
+    """Features and motion to pictures."""
 
+    config: NerfHeadConfig
     cell_weight: Tensor
     occupied: Bool[Tensor, "layers rows columns"]
 
@@ -87,33 +86,6 @@ class NerfHead(nn.Module):
             SpeechWindowConfig(config.feature_width, config.shell.mouth_width, config.speech_hidden)
         )
 
-    @property
-    def camera(self) -> Camera:
-        return self.config.camera
-
-    @property
-    def feature_width(self) -> int:
-        return self.config.feature_width
-
-    def hearing_with(self, speech: SpeechWindow) -> NerfHead:
-        """The same head, driven by other features through ``speech``."""
-        config = replace(
-            self.config,
-            feature_width=speech.config.feature_width,
-            speech_hidden=speech.config.hidden,
-        )
-        twin = NerfHead(config)
-        state = {n: v for n, v in self.state_dict().items() if not n.startswith("speech.")}
-        state |= {f"speech.{name}": value for name, value in speech.state_dict().items()}
-        twin.load_state_dict(state)
-        return twin
-
-    def pictures(
-        self, codes: Float[Tensor, "T K"], motion: Motion, size_px: int | None = None
-    ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        """One picture per row of mouth codes (`speech` makes them of features)."""
-        return drawn_rows(self.draw, self.cell_weight.device, codes, motion, size_px)
-
     @torch.no_grad()
     def draw(
         self,
@@ -124,15 +96,23 @@ class NerfHead(nn.Module):
         camera_from_torso: Float[Tensor, "3 4"],
         width_px: int | None = None,
     ) -> Float[Tensor, "H W 3"]:
-        """One frame. ``width_px`` None is the size trained at."""
+        """One frame. ``width_px`` None is the size trained at.
+
+        Raises: InputError when there is a shortcut, and this is not the compiled way of the CPU.
+        """
         camera = self.camera
         if width_px is not None and width_px != camera.width_px:
             height = round(camera.height_px * width_px / camera.width_px)
             camera = resized(camera, width_px, height)
         parts = (mouth, eyes, look, camera_from_head, camera_from_torso)
         driven = Driven(*(part[None] for part in parts))
-        if self.cell_weight.device.type == "cpu" and mouth.dtype == torch.float32:
+        if self.device.type == "cpu" and mouth.dtype == torch.float32:
             return self._draw_compiled(camera, driven)
+        if self.shortcut != "none":
+            raise InputError(
+                f"the shortcut {self.shortcut!r} is one of the CPU's, and this head is on "
+                f"{self.device}: leave --shortcut out, or give --device cpu"
+            )
         drawn = [
             self.colours(block[None], driven, camera)[0][0]
             for block in pixel_centres(camera, mouth.device).flatten(0, 1).split(_RAYS_AT_ONCE)

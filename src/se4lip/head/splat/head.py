@@ -10,16 +10,14 @@ branch owns one run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from se4lip.head.base import Motion, drawn_rows
+from se4lip.head.base import LearnedHead
 from se4lip.head.camera import resized
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.head.splat.deform import COLOUR, LOG_SCALE, MEAN, OPACITY, Branch, BranchConfig
@@ -45,8 +43,10 @@ class SplatHeadConfig:
     speech_hidden: int = 64
 
 
-class SplatHead(nn.Module):
-    """Features and motion to pictures. Colours are sRGB in [0, 1], as in the video."""
+class SplatHead(LearnedHead):
+    """Features and motion to pictures."""
+
+    config: SplatHeadConfig
 
     def __init__(self, config: SplatHeadConfig, raw: RawGaussians) -> None:
         super().__init__()
@@ -64,33 +64,6 @@ class SplatHead(nn.Module):
         self.speech = SpeechWindow(
             SpeechWindowConfig(config.feature_width, mouth, config.speech_hidden)
         )
-
-    @property
-    def camera(self) -> Camera:
-        return self.config.camera
-
-    @property
-    def feature_width(self) -> int:
-        return self.config.feature_width
-
-    def hearing_with(self, speech: SpeechWindow) -> SplatHead:
-        """The same head, driven by other features through ``speech``."""
-        config = replace(
-            self.config,
-            feature_width=speech.config.feature_width,
-            speech_hidden=speech.config.hidden,
-        )
-        twin = SplatHead(config, RawGaussians.from_tensors(dict(self.raw.items())))
-        state = {n: v for n, v in self.state_dict().items() if not n.startswith("speech.")}
-        state |= {f"speech.{name}": value for name, value in speech.state_dict().items()}
-        twin.load_state_dict(state)
-        return twin
-
-    def pictures(
-        self, codes: Float[Tensor, "T K"], motion: Motion, size_px: int | None = None
-    ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        """One picture per row of mouth codes (`speech` makes them of features)."""
-        return drawn_rows(self.draw, self.plate.device, codes, motion, size_px)
 
     def gaussians(
         self, mouth: Float[Tensor, " K"], eyes: Float[Tensor, " E"], look: Float[Tensor, " L"]
