@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -245,11 +243,9 @@ def train_encoder(
         torch.manual_seed(recipe.loop.seed)
         sets = [open_dataset(path) for path in datasets]
         shortest = recipe.model.lip_window.frames + 1
-        corpora = [
-            Corpus.of((data.clip(clip) for clip in clips_of(data, split)), shortest)
-            for data in sets
-        ]
-        corpus = functools.reduce(operator.add, corpora)
+        # All at once: adding up corpora would hold them twice, and each process holds its own.
+        clips = (data.clip(clip) for data in sets for clip in clips_of(data, split))
+        corpus = Corpus.of(clips, shortest)
         probes = {}
         for data in sets if split == "train" else ():
             if clips_of(data, "validation"):  # of a few recordings nothing is held out
@@ -272,5 +268,6 @@ def train_encoder(
         trained = train(task, recipe.loop, out, identity, arithmetic(recipe.precision, where))
         if is_chief():
             metadata = {"name": name, "recipe": to_plain(recipe), "machine": machine(where)}
+            metadata["data"] = [[data.name, len(clips_of(data, split))] for data in sets]
             save_encoder(out / "encoder.safetensors", trained.cpu(), metadata)
     return out / "encoder.safetensors"
