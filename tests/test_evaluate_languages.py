@@ -87,8 +87,10 @@ def test_a_folder_without_voices_is_refused(tmp_path, capsys):
 
 
 def test_the_shipped_head_is_judged_in_every_kind_of_sound_and_rests_in_silence():
-    rows = evaluate_silence("grid-s1", config=SilenceConfig(seconds=1, seeds=1, levels_db=(-30,)))
-    assert len(rows) == 11 and {row.frames for row in rows} == {20}
+    config = SilenceConfig(seconds=1, seeds=2, levels_db=(-40, -30))
+    rows = evaluate_silence("grid-s1", config=config)
+    assert len(rows) == 11 and [row.frames for row in rows] == [20] + 10 * [40]
+    assert [row.sounds for row in rows] == [1] + 10 * [2]
     silence = rows[0]
     assert silence.name == "silence" and silence.moving == 0
     assert [row.name for row in rows if not row.heard_in_training] == ["rain", "ringing", "organ"]

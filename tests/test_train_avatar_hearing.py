@@ -6,7 +6,12 @@ import torch
 
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.train.avatar_noise import NoiseConfig, in_noise, sounds_alone
-from se4lip.train.avatar_speech import resting_in_silence
+from se4lip.train.avatar_speech import (
+    Heard,
+    drawing_weights,
+    resting_in_silence,
+    silent_take,
+)
 from se4lip.types import SAMPLES_PER_FRAME, InputError
 
 
@@ -90,7 +95,20 @@ def test_sounds_alone_lie_in_the_range_of_levels():
     sounds = list(sounds_alone(config))
     assert len(sounds) == 16 and all(len(sound) == 8000 for sound in sounds)
     levels = [20 * np.log10(np.sqrt(np.square(s).mean()) + 1e-12) for s in sounds if s.any()]
-    assert min(levels) > -52 and max(levels) < -19.9 and len(levels) == 14  # two are silence
+    assert min(levels) > -52 and max(levels) < -19.9 and len(levels) == 15  # one is silence
+    assert not sounds[0].any()
+
+
+def test_takes_without_speech_are_drawn_a_quarter_of_the_time_at_least():
+    features, mouth = np.zeros((30, 2), np.float32), np.zeros((30, 1), np.float32)
+    speech = Heard(features, mouth, np.ones(30, np.float32))
+    unknown = Heard(features, mouth)
+    silence = silent_take(features, np.zeros(1, np.float32))
+    weights = drawing_weights([speech, unknown, speech, silence])
+    assert weights.tolist() == [30, 30, 30, 30]
+    few = drawing_weights([speech] * 60 + [silence, silence])
+    assert float(few[-2:].sum() / few.sum()) == pytest.approx(0.25)
+    assert drawing_weights([silence, silence]).tolist() == [30, 30]
 
 
 def test_impossible_numbers_of_sounds_are_refused():

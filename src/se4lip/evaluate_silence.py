@@ -26,26 +26,24 @@ from se4lip.io.audio import read_speech
 from se4lip.lips_of_head import codes_heard, lip_landmarks
 from se4lip.metrics.landmarks import STILL_PX256, lip_moves_px256
 from se4lip.train.listener import listener_of_avatar
-from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, Speech, within
+from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Speech, within
 
 Samples = Float32[np.ndarray, " S"]
 
 
 @dataclass(frozen=True)
 class SilenceConfig:
-    """What is made for each kind: one sound for each level and seed."""
+    """What is made for each kind: ``seeds`` sounds, no two alike and each at a level of its own."""
 
     seconds: float = 10.0
-    seeds: int = 4
+    seeds: int = 30
     first_seed: int = 1_000_000  # training draws below this
-    levels_db: tuple[float, ...] = (-60.0, -45.0, -30.0, -15.0)  # RMS, of full scale
+    levels_db: tuple[float, float] = (-60.0, -15.0)  # RMS of the quietest and the loudest
     drawn_s: float = 6.0  # of each kind, where a tracker looks
 
     def __post_init__(self) -> None:
         within(self, seconds=(0.1, 3600), drawn_s=(0.1, 3600), levels_db=(-200, 0))
         within(self, seeds=(1, 10_000), first_seed=(0, 1 << 40))
-        if not self.levels_db:
-            raise InputError("no level of sound was given: give --levels-db at least one")
 
 
 @dataclass
@@ -54,6 +52,8 @@ class SilentKind:
 
     name: str
     heard_in_training: bool
+    sounds: int = 0
+    moving_sounds: int = 0  # in which the mouth moves at all
     frames: int = 0
     moving: int = 0
     drawn_frames: int = 0
@@ -75,7 +75,8 @@ class SilentKind:
 
     def plain(self) -> dict[str, Any]:
         """JSON values; NaN becomes null."""
-        names = ("name", "heard_in_training", "frames", "moving", "moving_share", "worst_px256")
+        names = ("name", "heard_in_training", "sounds", "moving_sounds")
+        names += ("frames", "moving", "moving_share", "worst_px256")
         found = {name: getattr(self, name) for name in names}
         if self.drawn_frames:
             found |= {"drawn_frames": self.drawn_frames, "drawn_moving": self.drawn_moving}
@@ -87,6 +88,7 @@ class SilentKind:
         if drawn:
             self.drawn_frames, self.drawn_moving = len(known), moving
         else:
+            self.sounds, self.moving_sounds = self.sounds + 1, self.moving_sounds + (moving > 0)
             self.frames, self.moving = self.frames + len(known), self.moving + moving
             self.moves_px256 += known.tolist()
 
@@ -125,10 +127,12 @@ def evaluate_silence(
 
 def _made(kind: str, config: SilenceConfig) -> Iterator[Samples]:
     """The loudest first: it is the one that is drawn."""
-    for level_db in sorted(config.levels_db, reverse=True) if kind != "silence" else (0.0,):
-        for seed in range(config.first_seed, config.first_seed + config.seeds):
-            sound = ambience(kind, round(config.seconds * SAMPLE_RATE_HZ), seed)
-            yield at_level(sound, level_db)
+    levels_db = np.linspace(*sorted(config.levels_db, reverse=True), config.seeds)
+    if kind == "silence":
+        levels_db = levels_db[:1]  # all alike
+    for number, level_db in enumerate(levels_db):
+        seed = config.first_seed + number
+        yield at_level(ambience(kind, round(config.seconds * SAMPLE_RATE_HZ), seed), level_db)
 
 
 def _read(file: Path) -> Iterator[Samples]:

@@ -11,6 +11,7 @@ from se4lip.commands.shared import print_json, progress, run
 from se4lip.evaluate_languages import evaluate_languages as judge_languages
 from se4lip.evaluate_silence import SilenceConfig
 from se4lip.evaluate_silence import evaluate_silence as judge_silence
+from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.plots import languages_picture
 from se4lip.prepare import mediapipe_tracker
@@ -47,18 +48,22 @@ def evaluate_silence(arguments: list[str]) -> int | None:
         if json:
             print_json({"kinds": [row.plain() for row in rows]})
             return
-        table = Table("sound", "frames", "mouth moves", "99 of 100 under (px)", "drawn", box=None)
+        table = Table(
+            *("sound", "frames", "mouth moves", "in sounds", "99 of 100 under (px)", "drawn"),
+            box=None,
+        )
         for row in rows:
             name = row.name if row.heard_in_training else f"{row.name} (in no training)"
             table.add_row(
                 name,
                 str(row.frames),
                 f"{row.moving_share:.2%}",
+                f"{row.moving_sounds} of {row.sounds}",
                 f"{row.worst_px256:.2f}",
                 f"{row.drawn_moving_share:.2%}" if row.drawn_frames else "-",
             )
         frames, moving = sum(row.frames for row in rows), sum(row.moving for row in rows)
-        table.add_row("all", str(frames), f"{moving / max(1, frames):.2%}", "", "")
+        table.add_row("all", str(frames), f"{moving / max(1, frames):.2%}", "", "", "")
         _print(table)
 
     return run(command, "evaluate silence", arguments)
@@ -87,6 +92,7 @@ def evaluate_languages(arguments: list[str]) -> int | None:
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
             json: Print the table as JSON on standard output.
         """
+        writable_files(plot)
         with progress("listening") as (_, advance):
             tracker = mediapipe_tracker(face_landmarker) if draw else None
             rows = judge_languages(avatar, folder, tracker, encoder, most_recordings, advance)

@@ -31,7 +31,7 @@ class NoiseConfig:
     after_s: And after it.
     """
 
-    sounds: int = 240
+    sounds: int = 480
     seconds: float = 4.0
     level_db: tuple[float, float] = (-70.0, -8.0)
     under: float = 0.5
@@ -52,11 +52,14 @@ def is_noisy(config: NoiseConfig, seed: int) -> bool:
 
 
 def sounds_alone(config: NoiseConfig) -> Iterator[Samples]:
-    """Digital silence first, then every kind in turn, at levels drawn at random."""
-    kinds, length = list(LEARNED), round(config.seconds * SAMPLE_RATE_HZ)
+    """Digital silence once, for it is always alike, then every other kind in turn, at levels drawn
+    at random."""
+    length = round(config.seconds * SAMPLE_RATE_HZ)
+    silence, *kinds = LEARNED
     for seed in range(config.sounds):
+        kind = kinds[seed % len(kinds)] if seed else silence
         level_db = np.random.default_rng([seed, 1]).uniform(*config.level_db)
-        yield at_level(ambience(kinds[seed % len(kinds)], length, seed), level_db)
+        yield at_level(ambience(kind, length, seed), level_db)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ _SEGMENTS = 16  # a step
 _GATE = 0.2  # weight of the gate's cross entropy, beside millimetres
 _GAP = 0.3  # weight of the distance between the lips
 _CLOSED = 4.0  # times that where they close in speech
+_SILENT_SHARE = 0.25  # of segments, at least, that come from takes in which nobody speaks
 _LEAST_SPEECH_FRAMES = 5  # in a take that is to tell what silence is
 _STILL_FRAMES, _REST_FRAMES = 2, 6  # from speech: as filmed up to the first, at rest from the last
 _MARGIN_FRAMES = 5  # around speech, that are no silence: lips open before they are heard
@@ -106,10 +107,11 @@ class MouthTask:
         self.closed = (shut & (self.spoken == 1)).float()
         self.length = torch.tensor([len(h) for h in heard])
         self.first = self.length.cumsum(0) - self.length
+        self.weight = drawing_weights(heard)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         frames = _SEGMENT_FRAMES + 2 * CONTEXT_FRAMES
-        take = torch.multinomial(self.length.float(), _SEGMENTS, replacement=True)
+        take = torch.multinomial(self.weight, _SEGMENTS, replacement=True)
         length = self.length[take, None]
         start = (torch.rand(_SEGMENTS, 1) * length).long() - frames // 2
         at = start + torch.arange(frames)
@@ -148,6 +150,17 @@ class MouthTask:
             real.append(aperture_cm(self.mouth, one.mouth))
         agreement = np.corrcoef(np.concatenate(ours), np.concatenate(real))[0, 1]
         return {"lips_mm": float(np.mean(apart)), "aperture_correlation": float(agreement)}
+
+
+def drawing_weights(heard: Sequence[Heard]) -> Float[Tensor, " takes"]:
+    """How often takes are drawn: by their length, those without speech a quarter of the time."""
+    weight = torch.tensor([float(len(one)) for one in heard])
+    silent = torch.tensor([one.spoken is not None and not np.any(one.spoken) for one in heard])
+    spoken = weight[~silent].sum()
+    if silent.any() and spoken:
+        wanted = _SILENT_SHARE / (1 - _SILENT_SHARE) * spoken
+        weight[silent] *= max(1.0, float(wanted / weight[silent].sum()))
+    return weight
 
 
 def silent_take(features: Float32[np.ndarray, "T D"], rest: Float32[np.ndarray, " K"]) -> Heard:
