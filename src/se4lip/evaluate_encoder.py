@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,9 +12,8 @@ from jaxtyping import Float
 
 from se4lip.artifacts.encoder import encoder_identity, load_encoder
 from se4lip.encoder.model import Branch, SE4Lip
-from se4lip.io.dataset import open_dataset
 from se4lip.metrics.sync import OffsetCounts
-from se4lip.train.split import Split, clips_of
+from se4lip.train.split import Split, clips_of, open_datasets
 from se4lip.train.validation import Probe, count_offsets
 from se4lip.types import InputError
 
@@ -56,16 +55,16 @@ def evaluate_encoder(
     encoder: Path | None = None,
     split: Split = "all",
     branch: Branch = "both",
+    on_progress: Callable[[float], None] = lambda share: None,
 ) -> EncoderReport:
     """Choose among 31 offsets inside speech, one frame of tolerance, with 5 and 15 frames of lips.
 
     Raises:
-        InputError: data or weights that cannot be read.
+        InputError: no data, or data or weights that cannot be read.
     """
     model, identity = load_encoder(encoder), encoder_identity(encoder)
     rows, best = [], (-1, "", np.zeros((0, 0), np.float32))
-    for path in datasets:
-        data = open_dataset(path)
+    for i, data in enumerate(open_datasets(datasets)):
         names = clips_of(data, split)
         if not names:
             raise InputError(
@@ -73,7 +72,8 @@ def evaluate_encoder(
                 "choose another split"
             )
         totals: dict[int, OffsetCounts] = {}
-        for name in names:  # one clip in memory at a time
+        for k, name in enumerate(names):  # one clip in memory at a time
+            on_progress((i + k / len(names)) / len(datasets))
             probe = Probe.of(data.clip(name))
             for context, count in count_offsets(model, [probe], branch=branch).items():
                 totals[context] = totals.get(context, OffsetCounts()) + count

@@ -25,11 +25,10 @@ from torch import Tensor
 
 from se4lip.artifacts.judge import judge_header, load_judge, store_gate
 from se4lip.audio.voice_activity import speech_frames
-from se4lip.io.dataset import open_dataset
 from se4lip.metrics.judge import Gate, Judge, judge_rows, read_rows
 from se4lip.metrics.judge_lips import face_motion
 from se4lip.metrics.sync import FRAME_MS
-from se4lip.train.split import Split, clips_of
+from se4lip.train.split import Split, clips_of, open_datasets
 from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, Clip, InputError, Speech, within
 
 
@@ -94,17 +93,18 @@ def evaluate_judge(
     """Examine ``judge`` on people it never saw; ``store`` writes its gate into the weights file.
 
     Raises:
-        InputError: files that cannot be read, or data without speech.
+        InputError: no data, data without speech, or files that cannot be read.
     """
     network, header = load_judge(judge), judge_header(judge)
     rows, own = [], {}
-    for i, path in enumerate(datasets):
-        data = open_dataset(path)
+    for i, data in enumerate(open_datasets(datasets)):
         names = clips_of(data, split)
         names = names[:: max(1, -(-len(names) // config.clips))]
         asked = _Questions(network, map(data.clip, names), config)
         if not asked.clips:
-            raise InputError(f"data set {path} holds no clip with speech to examine a judge on")
+            raise InputError(
+                f"data set {data.path} holds no clip with speech to examine a judge on"
+            )
         own[data.name] = asked.own_offset_frames
         for k, speech_s in enumerate(config.speech_s):
             on_progress((i + k / len(config.speech_s)) / len(datasets))

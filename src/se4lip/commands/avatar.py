@@ -11,6 +11,7 @@ from rich.table import Table
 
 from se4lip.artifacts.avatar import Renderer, load_avatar
 from se4lip.commands.shared import print_json, progress, run
+from se4lip.commands.trained import tell_trained
 from se4lip.evaluate import EvaluateConfig
 from se4lip.evaluate_avatar import Driver, drawn_on, side_by_side, side_by_side_origin
 from se4lip.evaluate_avatar import curves as curves_of
@@ -45,6 +46,7 @@ def train_avatar(arguments: list[str]) -> int | None:
         device: str = "auto",
         name: str | None = None,
         also_heard: Path | None = None,
+        json: bool = False,
         recipe: Annotated[AvatarRecipe, tyro.conf.arg(name="")] = AvatarRecipe(),  # noqa: B008
     ) -> None:
         """Make a talking head of the person in a prepared data set.
@@ -68,26 +70,25 @@ def train_avatar(arguments: list[str]) -> int | None:
             name: The avatar's name.
             also_heard: A data set of the same lips in other voices (examples/other_voices.py), so
                 that other voices move the lips as well.
+            json: Print path, steps, seconds and validation figures as JSON on standard output.
         """
         say = Console(stderr=True, highlight=False).print
         if seen is not None:
             _check_seen(seen, renderer, videos, device)
-            print(
-                hear(
-                    *(dataset, out, recipe, seen, encoder, features, split, name, say),
-                    feature_weights=feature_weights,
-                    also_heard=also_heard,
-                )
-            )
-            return
-        print(
-            train(
-                *(dataset, out, recipe, encoder, features, split, videos, device, name, say),
+            file = hear(
+                *(dataset, out, recipe, seen, encoder, features, split, name, say),
                 feature_weights=feature_weights,
-                renderer=renderer or "splat",
                 also_heard=also_heard,
             )
+            tell_trained(file, {"speech": out / "speech"}, json)
+            return
+        file = train(
+            *(dataset, out, recipe, encoder, features, split, videos, device, name, say),
+            feature_weights=feature_weights,
+            renderer=renderer or "splat",
+            also_heard=also_heard,
         )
+        tell_trained(file, {part: out / part for part in ("speech", "pictures")}, json)
 
     return run(command, "train avatar", arguments)
 

@@ -7,7 +7,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from se4lip.commands.shared import print_json, run
+from se4lip.commands.shared import print_json, progress, run
+from se4lip.commands.trained import tell_trained
 from se4lip.evaluate_encoder import evaluate_encoder as evaluate
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
@@ -26,6 +27,7 @@ def train_encoder(arguments: list[str]) -> int | None:
         device: str = "auto",
         name: str = "se4lip",
         start: Path | None = None,
+        json: bool = False,
         recipe: Annotated[EncoderRecipe, tyro.conf.arg(name="")] = EncoderRecipe(),  # noqa: B008
     ) -> None:
         """Train speech and lip encoder against each other on prepared data sets.
@@ -41,8 +43,10 @@ def train_encoder(arguments: list[str]) -> int | None:
             device: auto, cpu or cuda.
             name: The encoder's name, which heads trained with its features remember.
             start: Weights to begin from, to adapt an encoder or to train it for another round.
+            json: Print path, steps, seconds and validation figures as JSON on standard output.
         """
-        print(train(datasets, out, recipe, validation, split, device, name, start))
+        file = train(datasets, out, recipe, validation, split, device, name, start)
+        tell_trained(file, {"training": out}, json)
 
     return run(command, "train encoder", arguments)
 
@@ -67,7 +71,8 @@ def evaluate_encoder(arguments: list[str]) -> int | None:
             json: Print the figures as JSON on standard output.
         """
         writable_files(matrix)
-        report = evaluate(datasets, encoder, split, branch)
+        with progress("asking") as (_, advance):
+            report = evaluate(datasets, encoder, split, branch, advance)
         if matrix is not None:
             name, similarity = report.matrix
             save_picture(matrix, matrix_picture(similarity, name))

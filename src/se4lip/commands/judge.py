@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from se4lip.commands.shared import print_json, progress, run
+from se4lip.commands.trained import tell_trained
 from se4lip.evaluate_judge import ExamConfig
 from se4lip.evaluate_judge import evaluate_judge as examine
 from se4lip.train.judge import JudgeRecipe
@@ -22,6 +23,7 @@ def train_judge(arguments: list[str]) -> int | None:
         split: Split = "validation",
         validation: tuple[Path, ...] = (),
         name: str = "judge",
+        json: bool = False,
         recipe: Annotated[JudgeRecipe, tyro.conf.arg(name="")] = JudgeRecipe(),  # noqa: B008
     ) -> None:
         """Train the second sync judge, which shares no clip and no network with the encoder.
@@ -35,8 +37,9 @@ def train_judge(arguments: list[str]) -> int | None:
             split: Which recordings train; the encoder's are those of `train`.
             validation: Further data sets to look at while it trains.
             name: The judge's name.
+            json: Print path, steps, seconds and validation figures as JSON on standard output.
         """
-        print(train(datasets, out, recipe, split, validation, name))
+        tell_trained(train(datasets, out, recipe, split, validation, name), {"training": out}, json)
 
     return run(command, "train judge", arguments)
 

@@ -6,10 +6,10 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from se4lip.types import InputError
 
@@ -40,7 +40,7 @@ def chosen_device(name: str) -> torch.device:
 @contextlib.contextmanager
 def processes(device: torch.device) -> Iterator[None]:
     """Join the other processes of ``torchrun``, if it started this one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if _world() == 1:
         yield
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -62,8 +62,41 @@ def arithmetic(precision: Precision, device: torch.device) -> torch.dtype | None
 
 
 def is_chief() -> bool:
-    """True in the one process that writes files."""
-    return not distributed.is_initialized() or distributed.get_rank() == 0
+    """True in the one process that writes files and prints, also when the others have parted."""
+    return _world() == 1 or int(os.environ.get("RANK", "0")) == 0
+
+
+def _world() -> int:
+    """How many processes ``torchrun`` started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """The rows of all processes, [processes * rows, ...], differentiable.
+
+    Every process must call it, with as many rows as the others.
+    """
+    return _Gathered.apply(rows) if distributed.is_initialized() else rows
+
+
+class _Gathered(torch.autograd.Function):
+    """Each process's loss depends on the rows of all, so a row's gradient is the sum over them.
+
+    The sum is taken of the whole and then cut: gloo cannot scatter what it sums.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.count = len(rows)
+        parts = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        whole = gradients[0].clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(whole)
+        return whole[distributed.get_rank() * ctx.count :][: ctx.count]
 
 
 def machine(device: torch.device) -> str:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
-from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
 
 from se4lip.artifacts.encoder import encoder_identity, load_encoder, save_encoder
@@ -36,12 +36,13 @@ from se4lip.train.devices import (
     Precision,
     arithmetic,
     chosen_device,
+    gathered,
     is_chief,
     machine,
     processes,
 )
 from se4lip.train.loop import LoopConfig, step_seed, train
-from se4lip.train.split import Split, clips_of
+from se4lip.train.split import Split, clips_of, digest, open_datasets
 from se4lip.train.validation import Probe, probe, probes_of
 from se4lip.types import InputError, within
 
@@ -136,8 +137,8 @@ class EncoderTask:
             target = contour[:, centre :: recipe.window_stride][:, : read.shape[1]]
             error = functional.smooth_l1_loss(read, target, reduction="none").mean(-1)
             auxiliary = (error * whole).sum() / whole.sum().clamp(min=1)
-            gathered = (_gather(rows) for rows in (speech, lip_embedding, whole, quiet))
-            contrast = model.contrast(*gathered, recipe.window_stride)
+            parts = (speech, lip_embedding, whole, quiet)
+            contrast = model.contrast(*map(gathered, parts), recipe.window_stride)
         figures = {}
         if step % recipe.loop.log_every == 0:
             figures = {"contrast": contrast.item(), "auxiliary": auxiliary.item()}
@@ -201,18 +202,7 @@ def take_up(module: SE4Lip, start: Path) -> None:
 
 def _probes(data: Dataset, split: Split, most: int) -> list[Probe]:
     names = clips_of(data, split)
-    return probes_of(data.clip(name) for name in names[:: -(-len(names) // most)])
-
-
-def _gather(rows: Tensor) -> Tensor:
-    """The rows of all processes, differentiable."""
-    if not distributed.is_initialized():
-        return rows
-    if rows.requires_grad:
-        return torch.cat(list(all_gather(rows)))
-    parts = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, rows.contiguous())
-    return torch.cat(parts)
+    return probes_of(data.clip(name) for name in names[:: max(1, -(-len(names) // most))])
 
 
 # --- the verb ---
@@ -235,13 +225,14 @@ def train_encoder(
     and the validation split of the training ones are examined as training goes.
 
     Raises:
-        InputError: data that cannot be read, no clip long enough, a run of another configuration.
+        InputError: no data, or such as cannot be read, no clip long enough, a run of another
+            configuration.
     """
     writable_folder(out)
     where = chosen_device(device)
     with processes(where):
         torch.manual_seed(recipe.loop.seed)
-        sets = [open_dataset(path) for path in datasets]
+        sets = open_datasets(datasets)
         shortest = recipe.model.lip_window.frames + 1
         # All at once: adding up corpora would hold them twice, and each process holds its own.
         clips = (data.clip(clip) for data in sets for clip in clips_of(data, split))
@@ -258,16 +249,18 @@ def train_encoder(
         else:
             take_up(module, start)
         module.to(where)
-        identity = {
+        identity: dict[str, Any] = {
             "recipe": to_plain(recipe),
             "data": [[data.name, len(corpus)] for data in sets],
+            "clips": [digest(data, split) for data in sets],
             "split": split,
             "start": encoder_identity(start).sha256 if start else None,
         }
         task = EncoderTask(module, recipe, corpus, probes)
         trained = train(task, recipe.loop, out, identity, arithmetic(recipe.precision, where))
         if is_chief():
-            metadata = {"name": name, "recipe": to_plain(recipe), "machine": machine(where)}
+            metadata: dict[str, Any] = {"name": name, "recipe": to_plain(recipe)}
+            metadata["machine"] = machine(where)
             metadata["data"] = [[data.name, len(clips_of(data, split))] for data in sets]
             save_encoder(out / "encoder.safetensors", trained.cpu(), metadata)
     return out / "encoder.safetensors"

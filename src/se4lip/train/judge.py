@@ -45,7 +45,7 @@ from se4lip.train.corpus import (
 )
 from se4lip.train.devices import machine
 from se4lip.train.loop import LoopConfig, step_seed, train
-from se4lip.train.split import Split, clips_of
+from se4lip.train.split import Split, clips_of, digest, open_datasets
 from se4lip.types import SAMPLES_PER_FRAME, Clip, InputError, within
 
 
@@ -262,11 +262,12 @@ def train_judge(
     the split ``train``: the judge's default is another, so that they have no clip in common.
 
     Raises:
-        InputError: data that cannot be read, no clip long enough, a run of another configuration.
+        InputError: no data, or such as cannot be read, no clip long enough, a run of another
+            configuration.
     """
     writable_folder(out)
     torch.manual_seed(recipe.loop.seed)
-    sets = [open_dataset(path) for path in datasets]
+    sets = open_datasets(datasets)
     shortest = recipe.model.window_frames + recipe.late_frames + 1
     corpus = functools.reduce(
         operator.add,
@@ -276,6 +277,7 @@ def train_judge(
     identity = {
         "recipe": to_plain(recipe),
         "data": [[data.name, len(clips_of(data, split))] for data in sets],
+        "clips": [digest(data, split) for data in sets],
         "split": split,
     }
     task = JudgeTask(Judge(recipe.model), recipe, corpus, probes)
@@ -290,6 +292,6 @@ def train_judge(
 
 
 def _probes(data: Dataset, most: int = 150) -> list[Probe]:
-    names = data.names[:: -(-len(data.names) // most)]
+    names = data.names[:: max(1, -(-len(data.names) // most))]
     probes = (Probe.of(data.clip(name), data.name) for name in names)
     return [probe for probe in probes if len(probe.motion) > 20]

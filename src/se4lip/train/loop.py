@@ -24,10 +24,11 @@ import torch
 from rich.console import Console
 from torch import Tensor, distributed, nn
 
-from se4lip.io.weights import load_weights, save_weights
+from se4lip.train.checkpoint import CHECKPOINT, Progress, checkpoint_file, numbers, resume, save
+from se4lip.train.devices import is_chief
 from se4lip.types import InputError, within
 
-CHECKPOINT = "checkpoint"
+__all__ = ["CHECKPOINT", "LoopConfig", "Task", "duration", "schedule", "step_seed", "train"]
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def train(
     ``identity`` is whatever must be equal for that (the resolved configuration).
 
     Raises:
-        InputError: ``folder`` holds a run of another configuration.
-        InputError: no step was asked for, or the loss is no longer a number.
+        InputError: ``folder`` holds a run of another configuration, or the loss is no longer a
+            number. If that is so from the first step on, nothing was written.
     """
     module = task.module
     device = next(module.parameters()).device
@@ -95,12 +96,14 @@ def train(
     )
     average = {name: value.detach().clone() for name, value in module.state_dict().items()}
     identity = json.loads(json.dumps(identity | {"loop": dataclasses.asdict(config)}))
-    path = folder / f"{CHECKPOINT}.safetensors"
-    done = _resume(path, identity, module, optimizer, average) if path.exists() else 0
+    path, before = checkpoint_file(folder), Progress()
+    if path.exists():
+        before = resume(path, identity, module, optimizer, average)
+    done, found = before.steps_done, before.validation
 
-    chief = not distributed.is_initialized() or distributed.get_rank() == 0
+    chief = is_chief()
     log = Log(folder if chief else None, config.steps, done, report)
-    saved_at = time.monotonic()
+    began = saved_at = time.monotonic()
     for step in range(done, config.steps):
         torch.manual_seed(step_seed(config.seed, step))
         rate = config.learning_rate * schedule(step, config)
@@ -119,11 +122,14 @@ def train(
             log.step(step, {"loss": value, "gradient_norm": norm.item(), "rate": rate, **figures})
         last = step == config.steps - 1
         if chief and (last or (step + 1) % config.validate_every == 0):
-            log.validation(step, task.validate(_averaged(module, average)))
+            figures = task.validate(_averaged(module, average))
+            log.validation(step, figures)
+            found = numbers(figures)
         if chief and (last or time.monotonic() - saved_at > config.checkpoint_every_s):
             _finite(loss, step)  # a spoilt state must not replace a good one
-            _save(path, identity, step + 1, module, optimizer, average)
             saved_at = time.monotonic()
+            come = Progress(step + 1, before.seconds + saved_at - began, found)
+            save(path, identity, come, module, optimizer, average)
     log.close()
     if distributed.is_initialized():
         distributed.barrier()
@@ -196,63 +202,12 @@ def _averaged(module: M, average: dict[str, Tensor]) -> M:
     return twin.eval()
 
 
-# --- checkpoints ----------------------------------------------------------------------------------
-
-
-def _save(
-    path: Path,
-    identity: dict[str, Any],
-    steps_done: int,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-) -> None:
-    tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
-    tensors |= {f"average.{name}": value for name, value in average.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(v) for name, v in state.items()}
-    save_weights(
-        path, tensors, kind=CHECKPOINT, config=identity, metadata={"steps_done": steps_done}
-    )
-
-
-def _resume(
-    path: Path,
-    identity: dict[str, Any],
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-) -> int:
-    tensors, header = load_weights(path, kind=CHECKPOINT)
-    if header.config != identity:
-        different = sorted(k for k in identity if header.config.get(k) != identity[k])
-        raise InputError(
-            f"{path} is of a run with another {', '.join(different) or 'configuration'}: "
-            "give the same options to go on with it, or another output folder to start anew"
-        )
-    parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimizer": {}}
-    for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = value
-    module.load_state_dict(parts["module"])
-    for name, value in parts["average"].items():
-        average[name].copy_(value)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in parts["optimizer"].items():
-        index, _, rest = name.partition(".")
-        state.setdefault(int(index), {})[rest] = value
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
-    return int(header.metadata["steps_done"])
-
-
 # --- what a person sees ---------------------------------------------------------------------------
 
 
 class Log:
     """Lines on the terminal, scalars in TensorBoard if it is installed. ``folder=None`` is
-    silent."""
+    silent. No file is made before there is something to write into it."""
 
     def __init__(
         self, folder: Path | None, steps: int, done: int, report: Callable[[str], None] | None
@@ -260,16 +215,10 @@ class Log:
         self.steps, self.done, self.began = steps, done, time.monotonic()
         self.silent = folder is None
         self.report = report or Console(stderr=True, highlight=False).print
+        self.folder = folder  # until the board there is opened
         self.board: Any = None
-        if folder is not None:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self.board = SummaryWriter(str(folder / "tensorboard"))
-            except ImportError:
-                self.report("TensorBoard is not installed (pip install 'se4lip[train]'): no curves")
-            if done:
-                self.report(f"going on at step {done} of {steps}")
+        if folder is not None and 0 < done < steps:
+            self.report(f"going on at step {done} of {steps}")
 
     def step(self, step: int, figures: dict[str, float]) -> None:
         self._scalars("train", step, figures)
@@ -286,9 +235,19 @@ class Log:
             self.report(f"validation at step {step + 1}  {shown}")
 
     def _scalars(self, group: str, step: int, figures: dict[str, float]) -> None:
+        if self.folder is not None:
+            self.board, self.folder = self._opened(self.folder), None
         if self.board is not None:
             for name, value in figures.items():
                 self.board.add_scalar(f"{group}/{name}", value, step)
+
+    def _opened(self, folder: Path) -> Any:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.report("TensorBoard is not installed (pip install 'se4lip[train]'): no curves")
+            return None
+        return SummaryWriter(str(folder / "tensorboard"))
 
     def close(self) -> None:
         if self.board is not None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Literal, TypeVar
 
-from se4lip.io.dataset import Dataset
+from se4lip.io.dataset import Dataset, open_dataset
+from se4lip.types import InputError
 
 T = TypeVar("T")
 Split = Literal["all", "train", "validation", "test"]
+
+# What is hashed of a recording. Where it lies is not: it may move.
+_IDENTITY = ("name", "sha256", "size_bytes", "av_offset_frames", "clips")
 
 EVERY = 10  # of the sorted recordings: the first of ten tests, the sixth validates, the rest train
 
@@ -36,3 +44,27 @@ def clips_of(data: Dataset, split: Split) -> list[str]:
         name for i, name in enumerate(data.recordings) if kind.get(i % EVERY, "train") == split
     }
     return [clip for clip in data.names if data.source(clip).name in chosen]
+
+
+def open_datasets(paths: Sequence[Path]) -> list[Dataset]:
+    """The data sets in ``paths``, one at least.
+
+    Raises:
+        InputError: none is named, or one cannot be read.
+    """
+    if not paths:
+        raise InputError("no data set was named: give folders that se4lip prepare wrote")
+    return [open_dataset(path) for path in paths]
+
+
+def digest(data: Dataset, split: Split) -> str:
+    """A hash of what the clips of ``split`` are made of: recordings, cuts, offsets, settings.
+
+    A run that goes on must find the data it began with; names and numbers of clips stay the same
+    when recordings are prepared anew or an offset is stored.
+    """
+    names = clips_of(data, split)
+    sources = {source.name: asdict(source) for source in map(data.source, names)}
+    recordings = [{key: sources[name][key] for key in _IDENTITY} for name in sorted(sources)]
+    found = {"clips": names, "settings": data.index.settings, "recordings": recordings}
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()

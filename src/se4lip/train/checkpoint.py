@@ -1,0 +1,106 @@
+"""What a training run leaves to go on from: weights, their running mean, the optimizer, and how far
+it has come."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from se4lip.io.weights import load_weights, read_header, save_weights
+from se4lip.types import InputError
+
+CHECKPOINT = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``seconds`` are those of all its steps, over every interruption; ``validation`` is what was
+    found last, None where that was no number."""
+
+    steps_done: int = 0
+    seconds: float = 0.0
+    validation: dict[str, float | None] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """JSON values, as ``--json`` of the trainings shows them."""
+        return {
+            "steps": self.steps_done,
+            "seconds": round(self.seconds, 1),
+            "validation": self.validation,
+        }
+
+
+def checkpoint_file(folder: Path) -> Path:
+    return folder / f"{CHECKPOINT}.safetensors"
+
+
+def progress_of(folder: Path) -> Progress:
+    """How far the run in ``folder`` has come.
+
+    Raises:
+        InputError: there is no checkpoint, or it cannot be read.
+    """
+    return Progress(**read_header(checkpoint_file(folder), CHECKPOINT).metadata)
+
+
+def numbers(figures: dict[str, float]) -> dict[str, float | None]:
+    """``figures`` with None for what is no number, which JSON does not have."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def save(
+    path: Path,
+    identity: dict[str, Any],
+    progress: Progress,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+) -> None:
+    """Write it all to ``path``, whole or not at all."""
+    tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(v) for name, v in state.items()}
+    save_weights(path, tensors, kind=CHECKPOINT, config=identity, metadata=asdict(progress))
+
+
+def resume(
+    path: Path,
+    identity: dict[str, Any],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+) -> Progress:
+    """Bring module, optimizer and mean to where the run that wrote ``path`` was.
+
+    Raises:
+        InputError: the file cannot be read, or the run was another than ``identity``.
+    """
+    tensors, header = load_weights(path, kind=CHECKPOINT)
+    # What an older se4lip did not write down cannot be compared.
+    different = sorted(k for k, value in header.config.items() if identity.get(k) != value)
+    if different:
+        raise InputError(
+            f"{path} is of a run with another {', '.join(different)}: "
+            "give the same options to go on with it, or another output folder to start anew"
+        )
+    parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimizer": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    module.load_state_dict(parts["module"])
+    for name, value in parts["average"].items():
+        average[name].copy_(value)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["optimizer"].items():
+        index, _, rest = name.partition(".")
+        state.setdefault(int(index), {})[rest] = value
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+    return Progress(**header.metadata)
