@@ -10,7 +10,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from se4lip.head.nerf.head import Driven, NerfHead
-from se4lip.metrics.image import psnr, ssim
+from se4lip.metrics.image import ssim
+from se4lip.train.avatar_looks import driving, looks_figures, rate_of
 from se4lip.train.avatar_material import Shown
 from se4lip.train.loop import LoopConfig
 from se4lip.types import within
@@ -32,7 +33,7 @@ RATES = {
 
 def relative_ray_rate(name: str) -> float:
     """Of a parameter of `NerfHead`, by its name."""
-    return next((rate for start, rate in RATES.items() if name.startswith(start)), 1.0)
+    return rate_of(name, RATES)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class RayTask:
         self, module: NerfHead, shown: Shown, validation: Shown | None, recipe: NerfRecipe
     ) -> None:
         self.module = module
-        self.device = module.cell_weight.device
+        self.device = module.device
         self.shown, self.validation, self.recipe = shown, validation, recipe
         self.patch_px = min(recipe.patch_px, module.camera.width_px)
 
@@ -120,20 +121,8 @@ class RayTask:
         total = total + recipe.presence * present.mean()
         return 100 * total, {"error": error.item()}
 
-    @torch.no_grad()
     def validate(self, module: NerfHead) -> dict[str, float]:
-        if self.validation is None:
-            return {}
-        figures = []
-        for i in range(len(self.validation)):
-            driven = self._driven(self.validation, torch.tensor([i]))
-            mouth, eyes, look, head, torso = (part[0] for part in driven)
-            drawn = module.draw(mouth, eyes, look, head, torso).clamp(0, 1).permute(2, 0, 1)[None]
-            picture = torch.from_numpy(self.validation.pictures[i]).to(self.device)
-            real = picture.permute(2, 0, 1)[None].float() / 255
-            figures.append(torch.stack((psnr(drawn, real, 1.0)[0], ssim(drawn, real, 1.0)[0])))
-        psnr_db, similarity = torch.stack(figures).mean(0).tolist()
-        return {"psnr_db": psnr_db, "ssim": similarity}
+        return looks_figures(module, self.validation)
 
     def _corners(self, chosen: Int[Tensor, " P"]) -> Int[Tensor, "P 2"]:
         """Left and top of each patch: anywhere, on the head, on the mouth."""
@@ -153,12 +142,4 @@ class RayTask:
         return corners.long().clamp(0, room)
 
     def _driven(self, shown: Shown, rows: Int[Tensor, " P"]) -> Driven:
-        motion, i = shown.motion, rows.numpy()
-        parts = (
-            shown.mouth[i],
-            motion.eyes[i],
-            motion.look[i],
-            motion.camera_from_head[i],
-            motion.camera_from_torso[i],
-        )
-        return Driven(*(torch.from_numpy(part).to(self.device) for part in parts))
+        return Driven(*driving(shown, rows, self.device))

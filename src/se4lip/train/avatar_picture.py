@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from se4lip.head.splat.head import SplatHead
-from se4lip.metrics.image import psnr, ssim
+from se4lip.metrics.image import ssim
+from se4lip.train.avatar_looks import batch_of_one, driving, looks_figures, rate_of
 from se4lip.train.avatar_material import Shown
 from se4lip.types import within
 
@@ -22,16 +23,13 @@ RATES = {
     "head_share": 2.0,
     "plate_look": 0.5,
     "plate": 2.0,
+    **{f"{branch}.vectors": 0.6 for branch in ("interior", "face", "eyes", "look")},
 }
-BRANCH_RATE = {"vectors": 0.6, "curves": 1.0}
 
 
 def relative_rate(name: str) -> float:
     """Of a parameter of `SplatHead`, by its name."""
-    for beginning, rate in RATES.items():
-        if name.startswith(beginning):
-            return rate
-    return next((rate for part, rate in BRANCH_RATE.items() if part in name), 1.0)
+    return rate_of(name, RATES)
 
 
 @dataclass(frozen=True)
@@ -59,52 +57,26 @@ class PictureTask:
         self, module: SplatHead, shown: Shown, validation: Shown | None, config: PictureLoss
     ) -> None:
         self.module = module
-        self.device = next(module.parameters()).device
+        self.device = module.device
         self.shown, self.validation, self.config = shown, validation, config
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         config = self.config
         i = int(torch.randint(len(self.shown), ()))
-        drawn, real = self._drawn(self.module, self.shown, i), self._real(self.shown, i)
+        mouth, eyes, look, head, torso = driving(self.shown, torch.tensor([i]), self.device)
+        drawn = self.module.draw(mouth[0], eyes[0], look[0], head[0], torso[0])
+        real = torch.from_numpy(self.shown.pictures[i]).to(self.device).float() / 255
         error = (drawn - real).abs()
         left, top, right, bottom = self.shown.mouth_boxes_px[i]
         size = real.shape[0]
         side = max(16, round(config.ssim_share * size))
         x, y = (int(torch.randint(size - side + 1, ())) for _ in range(2))
         part = (slice(y, y + side), slice(x, x + side))
-        alike = ssim(_batch(drawn[part]), _batch(real[part]), 1.0)[0]
+        alike = ssim(batch_of_one(drawn[part]), batch_of_one(real[part]), 1.0)[0]
         total = config.absolute * error.mean() + config.dissimilarity * (1 - alike)
         if right > left and bottom > top:
             total = total + config.mouth * error[top:bottom, left:right].mean()
         return config.scale * total, {}
 
-    @torch.no_grad()
     def validate(self, module: SplatHead) -> dict[str, float]:
-        if self.validation is None:
-            return {}
-        figures = []
-        for i in range(len(self.validation)):
-            drawn = _batch(self._drawn(module, self.validation, i).clamp(0, 1))
-            real = _batch(self._real(self.validation, i))
-            figures.append(torch.stack((psnr(drawn, real, 1.0)[0], ssim(drawn, real, 1.0)[0])))
-        psnr_db, similarity = torch.stack(figures).mean(0).tolist()
-        return {"psnr_db": psnr_db, "ssim": similarity}
-
-    def _drawn(self, module: SplatHead, shown: Shown, i: int) -> Tensor:
-        motion = shown.motion
-        rows = (
-            shown.mouth[i],
-            motion.eyes[i],
-            motion.look[i],
-            motion.camera_from_head[i],
-            motion.camera_from_torso[i],
-        )
-        mouth, eyes, look, head, torso = (torch.from_numpy(row).to(self.device) for row in rows)
-        return module.draw(mouth, eyes, look, head, torso)
-
-    def _real(self, shown: Shown, i: int) -> Tensor:
-        return torch.from_numpy(shown.pictures[i]).to(self.device).float() / 255
-
-
-def _batch(picture: Tensor) -> Tensor:
-    return picture.permute(2, 0, 1)[None]
+        return looks_figures(module, self.validation)
