@@ -7,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from se4lip.head.hearing import hear, start_hearing
-from se4lip.head.speech_window import CONTEXT_FRAMES, SpeechWindow, SpeechWindowConfig
+from se4lip.head.speech_window import (
+    FUTURE_CONTEXT,
+    PAST_CONTEXT,
+    SpeechWindow,
+    SpeechWindowConfig,
+)
 
 WIDTH = 6
 
@@ -37,7 +42,7 @@ def in_pieces(head, features, lengths, lookahead):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 9), max_size=8), st.integers(0, CONTEXT_FRAMES))
+@given(st.lists(st.integers(0, 9), max_size=8), st.integers(0, FUTURE_CONTEXT))
 def test_a_code_is_what_the_head_makes_of_the_rows_so_far(ears, lengths, lookahead):
     features = torch.randn(sum(lengths), WIDTH)
     _, codes = in_pieces(ears, features, lengths, lookahead)
@@ -51,7 +56,7 @@ def test_a_code_is_what_the_head_makes_of_the_rows_so_far(ears, lengths, lookahe
 @given(st.lists(st.integers(0, 30), min_size=2, max_size=5))
 def test_with_the_whole_context_it_is_the_offline_code(ears, lengths):
     features = torch.randn(sum(lengths), WIDTH)
-    _, codes = in_pieces(ears, features, lengths, CONTEXT_FRAMES)
+    _, codes = in_pieces(ears, features, lengths, FUTURE_CONTEXT)
     if codes:
         offline = ears.speech(features)[: len(codes)]
         torch.testing.assert_close(torch.stack(codes), offline, atol=1e-5, rtol=1e-5)
@@ -66,4 +71,4 @@ def test_less_than_the_whole_context_is_not(ears):
 def test_the_state_never_grows(ears):
     state, codes = in_pieces(ears, torch.randn(300, WIDTH), [1] * 300, 2)
     assert len(codes) == 298
-    assert len(state.features) == CONTEXT_FRAMES + 2
+    assert len(state.features) == PAST_CONTEXT + 2

@@ -1,7 +1,15 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from se4lip.head.speech_window import CONTEXT_FRAMES, SpeechWindow, SpeechWindowConfig
+from se4lip.head.speech_window import (
+    FUTURE_CONTEXT,
+    PAST_CONTEXT,
+    SpeechWindow,
+    SpeechWindowConfig,
+    certain,
+)
 from se4lip.types import InputError
 
 
@@ -12,27 +20,67 @@ def window(width=5, codes=3):
     return made
 
 
+def gated(certainty=0.3):
+    """One whose gate is neither shut nor open, whatever it hears."""
+    made = window()
+    with torch.no_grad():
+        made.heed.weight.mul_(3)
+        made.rest.fill_(2)
+        made.certainty.fill_(certainty)
+    return made
+
+
 @pytest.mark.parametrize("width", [1, 29, 512])
 def test_features_of_any_width_become_codes(width):
     assert window(width).forward(torch.randn(7, width, dtype=torch.float64)).shape == (7, 3)
 
 
 def test_a_row_depends_on_no_row_beyond_the_context():
-    net, features = window(), torch.randn(60, 5, dtype=torch.float64)
+    net, features = gated(), torch.randn(90, 5, dtype=torch.float64)
     changed = features.clone()
-    changed[30] += 10
+    changed[45] += 10
     moved = (net(features) - net(changed)).abs().sum(1) > 0
-    assert moved[30]
-    assert not moved[: 30 - CONTEXT_FRAMES].any()
-    assert not moved[30 + CONTEXT_FRAMES + 1 :].any()
+    assert moved[45]
+    assert not moved[: 45 - FUTURE_CONTEXT].any()
+    assert not moved[45 + PAST_CONTEXT + 1 :].any()
 
 
-def test_a_row_hears_seven_rows_ahead_and_nine_back():
+@settings(deadline=None)
+@given(st.integers(0, 40))
+def test_a_row_is_the_same_when_no_more_than_its_context_is_known(row):
+    net, features = gated(), torch.randn(80, 5, dtype=torch.float64)
+    start = max(0, row - PAST_CONTEXT)
+    known = net(features[start : row + FUTURE_CONTEXT + 1])
+    torch.testing.assert_close(known[row - start], net(features)[row])
+
+
+def test_a_row_hears_seven_rows_ahead_and_nine_back_but_for_who_speaks():
     features = torch.randn(60, 5, dtype=torch.float64).requires_grad_()
     window()(features)[30].sum().backward()
     heard = torch.nonzero(features.grad.abs().sum(1))[:, 0]
     # by the window and by the attention each 3 ahead and 4 back, by the attention's kernel 1
-    assert (heard.min(), heard.max()) == (30 - CONTEXT_FRAMES, 30 + 7)
+    assert (heard.min(), heard.max()) == (30 - 9, 30 + 7)
+
+
+def test_a_row_hears_who_spoke_within_a_second():
+    net, features = gated(), torch.randn(90, 5, dtype=torch.float64)
+    reach = []
+    for row in range(90):
+        changed = features.clone()
+        changed[row] += 30
+        reach += ((net(features) - net(changed)).abs().sum(1) > 0).nonzero()[:, 0].sub(row).tolist()
+    assert 25 < max(reach) <= PAST_CONTEXT and -FUTURE_CONTEXT <= min(reach) <= -7
+
+
+def test_weak_evidence_counts_for_a_second_after_strong_evidence_and_not_without():
+    weak, strong, certainty = 0.5, 9.0, torch.tensor(3.0)
+    heed = torch.full((100,), weak)
+    heed[40] = strong
+    found = certain(heed, certainty)
+    kept = (found == weak).nonzero()[:, 0].tolist()
+    assert kept == [*range(37, 40), *range(41, 66)]  # three before it, 25 after
+    assert found[40] == strong - certainty
+    torch.testing.assert_close(found[70:], heed[70:] - certainty)
 
 
 def test_constant_features_give_a_constant_code():

@@ -12,7 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from se4lip.head.speech_window import GATE_STRETCH, WINDOW, SpeechWindow
+from se4lip.head.speech_window import (
+    CERTAIN_ROWS,
+    GATE_STRETCH,
+    WINDOW,
+    SpeechWindow,
+)
 from se4lip.head.splat.deform import CHANGES, COLOUR, LOG_SCALE, MEAN, OPACITY, Branch
 from se4lip.head.splat.head import SplatHead
 from se4lip.onnx_graph import Graph, array, int64
@@ -62,6 +67,10 @@ def _codes(g: Graph, speech: SpeechWindow, features: str) -> str:
     x = g.conv(_held(g, x), speech.window)
     x = g("Transpose", g.gelu(x), perm=[0, 2, 1])
     heed = g.conv(_held(g, g("Transpose", x, perm=[0, 2, 1])), speech.heed)  # [B, 1, T]
+    back, ahead = CERTAIN_ROWS
+    near = g("Pad", heed, int64(0, 0, back, 0, 0, ahead), mode="edge")
+    best = g("MaxPool", near, kernel_shape=[back + ahead + 1], strides=[1])
+    heed = g("Min", heed, g("Sub", best, array(speech.certainty)))
     codes = g.linear(g("Add", g.gelu(g.linear(x, speech.mix)), x), speech.code)
     codes = g("Transpose", codes, perm=[0, 2, 1])  # [B, K, T]
     weights = g.conv(codes, speech.attention, pads=[1, 1])

@@ -19,7 +19,7 @@ from se4lip.encoder.streaming import SpeechStream
 from se4lip.head.base import Head, Motion
 from se4lip.head.hearing import hear, start_hearing
 from se4lip.head.motion import there_and_back
-from se4lip.head.speech_window import CONTEXT_FRAMES
+from se4lip.head.speech_window import FUTURE_CONTEXT
 from se4lip.types import FRAME_RATE_HZ, InputError
 
 # Feature rows the head waits for, 40 ms each, besides the encoder's 80 ms. Its window reaches seven
@@ -50,10 +50,10 @@ class LiveStream:
         size_px: int | None = None,
         lookahead_frames: int = LOOKAHEAD_FRAMES,
     ) -> None:
-        if not 0 <= lookahead_frames <= CONTEXT_FRAMES:
+        if not 0 <= lookahead_frames <= FUTURE_CONTEXT:
             raise InputError(
                 f"a look-ahead of {lookahead_frames} frames was asked for, but the head can use "
-                f"0 to {CONTEXT_FRAMES}"
+                f"0 to {FUTURE_CONTEXT}"
             )
         self.head, self.replay, self.stream = head, replay, stream
         self.size_px, self.lookahead_frames = size_px, lookahead_frames

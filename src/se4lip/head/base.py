@@ -60,7 +60,7 @@ class Head(Protocol):
     def feature_width(self) -> int: ...
 
     def speech(self, features: Float[Tensor, "T D"]) -> Float[Tensor, "T K"]:
-        """Mouth codes of features; row ``t`` depends on rows within `CONTEXT_FRAMES` of it."""
+        """Mouth codes; row ``t`` hears `PAST_CONTEXT` rows back and `FUTURE_CONTEXT` ahead."""
         ...
 
     def pictures(

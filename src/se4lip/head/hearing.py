@@ -2,7 +2,7 @@
 is known.
 
 A head's `speech` looks ahead. Live (`hear`), a row's code is what `speech` makes of all rows up to
-``lookahead_frames`` behind it and no more, which is exact for `CONTEXT_FRAMES` and nearly so for
+``lookahead_frames`` behind it and no more, which is exact for `FUTURE_CONTEXT` and nearly so for
 less (docs/live.md has the figures). Where nobody waits (`hear_all`), it is exact.
 """
 
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from se4lip.head.base import Head
-from se4lip.head.speech_window import CONTEXT_FRAMES
+from se4lip.head.speech_window import FUTURE_CONTEXT, PAST_CONTEXT
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def hear(
     known = torch.cat((state.features, features)) if len(state.features) else features
     until = max(state.given, len(known) - lookahead_frames)
     codes = _codes(head, known, state.given, until, lookahead_frames)
-    surplus = max(0, until - CONTEXT_FRAMES)
+    surplus = max(0, until - PAST_CONTEXT)
     return HearingState(known[surplus:].clone(), until - surplus), codes
 
 
@@ -52,12 +52,12 @@ def hear_all(head: Head, pieces: Iterable[Float[Tensor, "T D"]]) -> Iterator[Flo
     """Codes of rows that come in pieces, the same as if they came at once."""
     state = start_hearing(head)
     for piece in pieces:
-        state, codes = hear(head, state, piece, CONTEXT_FRAMES)
+        state, codes = hear(head, state, piece, FUTURE_CONTEXT)
         if codes:
             yield torch.stack(codes)
     rows = state.features
     if state.given < len(rows):
-        yield torch.stack(_codes(head, rows, state.given, len(rows), CONTEXT_FRAMES))
+        yield torch.stack(_codes(head, rows, state.given, len(rows), FUTURE_CONTEXT))
 
 
 def _codes(
@@ -65,10 +65,10 @@ def _codes(
 ) -> list[Float[Tensor, " K"]]:
     """Of rows ``[first, until)``, none of which may know more than so many rows behind it."""
     # With the whole context a row that knows more is the same, and all go through at once.
-    together = max(1, until - first) if lookahead_frames >= CONTEXT_FRAMES else 1
+    together = max(1, until - first) if lookahead_frames >= FUTURE_CONTEXT else 1
     codes: list[Tensor] = []
     for row in range(first, until, together):
-        start = max(0, row - CONTEXT_FRAMES)
+        start = max(0, row - PAST_CONTEXT)
         found = head.speech(known[start : row + together + lookahead_frames])
         codes += found[row - start : row - start + together]
     return codes

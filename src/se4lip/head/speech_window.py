@@ -21,7 +21,9 @@ WINDOW = 8  # rows [i - 4, i + 4), for the features as for the codes
 _PAST, _FUTURE = 4, 3
 GATE_STRETCH = 1.2  # of the gate's sigmoid, so that it can shut and open wholly
 _WIDE_OPEN = 10.0  # log odds
-CONTEXT_FRAMES = 2 * _PAST + 1  # rows on either side that a row's code can depend on
+CERTAIN_ROWS = (25, 3)  # back and ahead, within which speech must have been certain
+PAST_CONTEXT = CERTAIN_ROWS[0] + 2 * _PAST  # rows back that a row's code can depend on
+FUTURE_CONTEXT = CERTAIN_ROWS[1] + 2 * _FUTURE  # and ahead
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class SpeechWindow(nn.Module):
     feature_mean: Tensor
     feature_scale: Tensor
     rest: Tensor  # [K] the mouth while nobody speaks
+    certainty: Tensor  # log odds by which the best evidence nearby must exceed even; 0 asks none
 
     def __init__(self, config: SpeechWindowConfig) -> None:
         super().__init__()
@@ -55,6 +58,7 @@ class SpeechWindow(nn.Module):
         offset = torch.arange(WINDOW) - float(_PAST)
         self.nearness = nn.Parameter(-0.5 * offset.square())
         self.register_buffer("rest", torch.zeros(config.code_width))
+        self.register_buffer("certainty", torch.zeros(()))
         self.heed = nn.Conv1d(config.hidden, 1, WINDOW)
         self.register_load_state_dict_pre_hook(_without_gate)
 
@@ -88,6 +92,8 @@ class SpeechWindow(nn.Module):
         x = functional.gelu(self.window(_padded(x.mT)))
         x = functional.dropout(x.mT, config.dropout, self.training)
         heed = self.heed(_padded(x.mT))[..., 0, :]  # sees as far as attention: it adds no delay
+        if not self.training:
+            heed = certain(heed, self.certainty)
         codes = self.code(functional.gelu(self.mix(x)) + x).mT
         # [*B, K, T, 8] neighbours and one weight for each
         neighbours = _padded(codes).unfold(-1, WINDOW, 1)
@@ -105,8 +111,23 @@ class SpeechWindow(nn.Module):
             )
 
 
+def certain(heed: Float[Tensor, "*B T"], certainty: Float[Tensor, ""]) -> Float[Tensor, "*B T"]:
+    """Log odds that somebody speaks, lowered where nobody was certain to within a second.
+
+    What leaks through a gate in music or rain are long runs of weak evidence; speech is sure of
+    itself again and again. Two thresholds tell them apart, as in Canny's edges (1986).
+    """
+    back, ahead = CERTAIN_ROWS
+    rows = heed.reshape(-1, 1, heed.shape[-1])
+    held = functional.pad(rows, (back, ahead), mode="replicate")
+    best = functional.max_pool1d(held, back + ahead + 1, stride=1).reshape(heed.shape)
+    return torch.minimum(heed, best - certainty)
+
+
 def _without_gate(module: SpeechWindow, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Heads made before there was a gate get one that is always open."""
+    """Heads made before there was a gate get one that is always open; before there was certainty,
+    none is asked."""
+    state.setdefault(f"{prefix}certainty", torch.zeros(()))
     if f"{prefix}heed.weight" not in state:
         state[f"{prefix}heed.weight"] = torch.zeros_like(module.heed.weight)
         state[f"{prefix}heed.bias"] = torch.full((1,), _WIDE_OPEN)

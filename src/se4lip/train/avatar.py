@@ -67,6 +67,7 @@ class AvatarRecipe:
     )
     voice: SpeechAugmentConfig = OTHER_VOICES
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    certainty: float = 3.0  # of somebody speaking, within a second (`speech_window.certain`)
     picture_loss: PictureLoss = field(default_factory=PictureLoss)
     speech: LoopConfig = field(
         default_factory=lambda: LoopConfig(
@@ -96,6 +97,7 @@ class AvatarRecipe:
 
     def __post_init__(self) -> None:
         within(self, curves=(0, 1024), hidden=(1, 8192), voices=(0, 1000))
+        within(self, certainty=(0, 100))
 
 
 def train_avatar(

@@ -68,6 +68,7 @@ def learn_to_hear(
     speaking = [_speaking(own.data, one) for one in own.spoken]
     rest = resting_code(person.mouth, [one.mouth for one in own.spoken], speaking)
     window.rest.copy_(torch.from_numpy(rest))
+    window.certainty.fill_(recipe.certainty)
 
     targets = [
         resting_in_silence(one.mouth, active, rest)
@@ -85,7 +86,10 @@ def learn_to_hear(
             heard.append(silent_take(listener.features("", Speech(samples)), rest))
     examined = [_heard(held_out.data, one, listener) for one in held_out.spoken[:_VALIDATION_TAKES]]
     identity = {
-        "recipe": [recipe.voices, *map(to_plain, (recipe.speech, recipe.voice, recipe.noise))],
+        "recipe": [
+            *(recipe.voices, recipe.certainty),
+            *map(to_plain, (recipe.speech, recipe.voice, recipe.noise)),
+        ],
         "data": [[one.data.name, len(one.spoken)] for one in voices],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }

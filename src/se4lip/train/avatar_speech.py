@@ -18,11 +18,12 @@ from se4lip.face.expression import (
     UPPER_INNER_LIP,
     MouthModel,
 )
-from se4lip.head.speech_window import CONTEXT_FRAMES, SpeechWindow
+from se4lip.head.speech_window import SpeechWindow
 from se4lip.metrics.closure import closed_below
 
 _SEGMENT_FRAMES = 60
 _SEGMENTS = 16  # a step
+_EDGE_FRAMES = 9  # of a segment, whose codes would be made of rows that are not in it
 _GATE = 0.2  # weight of the gate's cross entropy, beside millimetres
 _GAP = 0.3  # weight of the distance between the lips
 _CLOSED = 4.0  # times that where they close in speech
@@ -110,14 +111,14 @@ class MouthTask:
         self.weight = drawing_weights(heard)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        frames = _SEGMENT_FRAMES + 2 * CONTEXT_FRAMES
+        frames = _SEGMENT_FRAMES + 2 * _EDGE_FRAMES
         take = torch.multinomial(self.weight, _SEGMENTS, replacement=True)
         length = self.length[take, None]
         start = (torch.rand(_SEGMENTS, 1) * length).long() - frames // 2
         at = start + torch.arange(frames)
         rows = self.first[take, None] + at.clamp(min=0).minimum(length - 1)
         inside = (at >= 0) & (at < length)
-        inside[:, :CONTEXT_FRAMES] = inside[:, -CONTEXT_FRAMES:] = False
+        inside[:, :_EDGE_FRAMES] = inside[:, -_EDGE_FRAMES:] = False
         codes, heed = self.module.codes_and_heed(self.features[rows])
         error = (codes - self.codes[rows]) * inside[..., None]
         both = (inside[:, 1:] & inside[:, :-1])[..., None]
