@@ -1,0 +1,53 @@
+"""Networks as weights files: one way to save and to load them, and a memory of those loaded."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+
+from se4lip.io.config import from_plain, to_plain
+from se4lip.io.weights import fitting, load_weights, save_weights
+
+N = TypeVar("N", bound=nn.Module)
+T = TypeVar("T")
+
+
+def load_network(file: Path, kind: str, network: Callable[[Any], N], config: type) -> N:
+    """The ``network`` of a weights file, built by its ``config`` and ready for use.
+
+    Raises:
+        InputError: missing, damaged, of another kind, or newer.
+    """
+    tensors, header = load_weights(file, kind=kind)
+    with fitting(file, tensors):
+        built = network(from_plain(config, header.config))
+        built.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return built.eval().requires_grad_(False)
+
+
+def save_network(path: Path, network: nn.Module, kind: str, metadata: Mapping[str, object]) -> None:
+    """Write it in half precision: its rounding is far below what training leaves open."""
+    tensors = {name: value.half() for name, value in network.state_dict().items()}
+    save_weights(path, tensors, kind=kind, config=to_plain(network.config), metadata=metadata)
+
+
+def remembered(load: Callable[[Path], T]) -> Callable[[Path], T]:
+    """``load``, once for each state of a file: one that was written anew is read anew."""
+
+    @functools.lru_cache(maxsize=2)
+    def known(file: Path, state: tuple[int, ...]) -> T:
+        return load(file)
+
+    @functools.wraps(load)
+    def remembering(file: Path) -> T:
+        try:
+            found = file.stat()
+        except OSError:
+            return load(file)  # which has the sentence for it
+        return known(file, (found.st_mtime_ns, found.st_size, found.st_dev, found.st_ino))
+
+    return remembering
