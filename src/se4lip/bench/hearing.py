@@ -37,7 +37,7 @@ from se4lip.train.avatar_noise import in_noise, is_noisy, sounds_alone
 from se4lip.train.listener import Listener, voice_seed
 from se4lip.types import SAMPLE_RATE_HZ
 
-VERSION = 3  # of how a window is learned: raise it when that is done otherwise
+VERSION = 4  # of how a window is learned: raise it when that is done otherwise
 _KIND, _FILE = "hearing", "window.safetensors"
 _EXAMINED = 20  # validation takes
 
@@ -100,7 +100,7 @@ class Hearing:
     def key(self) -> list[Any]:
         """Everything that decides what it learns; no renderer."""
         recipe = self.recipe
-        parts = [recipe.voices, recipe.hidden, *map(to_plain, (recipe.speech, recipe.voice))]
+        parts = [recipe.voices, recipe.hidden, recipe.certainty, *map(to_plain, (recipe.speech, recipe.voice))]
         return [
             *("hearing", VERSION, asdict(self.named.kind.identity), self.person_digest),
             *(self.lesson.digest, parts, to_plain(recipe.noise)),
