@@ -1,9 +1,6 @@
 """Training end to end on faces and voices that the test makes up."""
 
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,56 +93,6 @@ def test_sync_that_is_there_is_learned(tmp_path):
     train(task, the_recipe.loop, tmp_path, {}, report=lines.append)
     losses = [float(line.split("contrast ")[1].split()[0]) for line in lines if "contrast" in line]
     assert losses[-1] < 0.75 * losses[0]
-
-
-_TWO = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_train_encoder import recipe, task_of, train
-from se4lip.train.devices import processes
-import torch
-with processes(torch.device("cpu")):
-    the_recipe = recipe(steps=6)
-    task = task_of(the_recipe)
-    task.module.eval()  # dropout draws per process
-    plain = task.loss
-    losses = []
-    def loss(step):
-        value, figures = plain(step)
-        losses.append(figures.get("contrast", 0.0))
-        return value, figures
-    task.recipe = the_recipe
-    object.__setattr__(the_recipe.loop, "log_every", 1)
-    task.loss = loss
-    train(task, the_recipe.loop, Path(sys.argv[1]), {{}}, report=lambda _: None)
-    if task.rank == 0:
-        print("LOSSES", *losses)
-"""
-
-
-def _losses(processes, folder):
-    code = folder / "train.py"
-    folder.mkdir()
-    code.write_text(_TWO.format(tests=str(Path(__file__).parent)))
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [sys.executable, *launch, str(code), str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    line = next(line for line in done.stdout.splitlines() if line.startswith("LOSSES"))
-    return np.array([float(value) for value in line.split()[1:]])
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_loss_curve_of_one_with_the_double_batch(tmp_path):
-    """To 1e-3: both see the same batch; sums are only rounded in another order."""
-    one, two = _losses(1, tmp_path / "one"), _losses(2, tmp_path / "two")
-    assert len(one) == 6
-    np.testing.assert_allclose(one, two, rtol=1e-3)
 
 
 # --- cutting ---

@@ -32,6 +32,11 @@ class SE4LipConfig:
                 f"speech has embeddings of {self.speech.embedding} numbers and lips of "
                 f"{self.lips.embedding}: give both the same, for they are compared"
             )
+        if self.lip_window.lookahead_frames < 1:
+            raise InputError(
+                "a lip window that ends before its own frame was asked for: give "
+                "--model.lip-window.lookahead-frames 1 or 2"
+            )
 
 
 class SE4Lip(nn.Module):

@@ -43,7 +43,7 @@ class CanonicalConfig:
     def __post_init__(self) -> None:
         spacings = ("interior_px", "lips_px", "face_px", "hair_px", "torso_px")
         within(self, **dict.fromkeys(spacings, (0.25, 100)), opacity=(1e-3, 0.999))
-        within(self, jaw_margin=(0, 1), interior_depth_cm=(0, 10), slope=(0, 100))
+        within(self, jaw_margin=(1e-3, 1), interior_depth_cm=(0, 10), slope=(0, 100))
 
 
 @dataclass(frozen=True)
