@@ -127,7 +127,8 @@ def evaluate_silence(
 
 def _made(kind: str, config: SilenceConfig) -> Iterator[Samples]:
     """The loudest first: it is the one that is drawn."""
-    levels_db = np.linspace(*sorted(config.levels_db, reverse=True), config.seeds)
+    quietest, loudest = sorted(config.levels_db)
+    levels_db = np.linspace(loudest, quietest, config.seeds)
     if kind == "silence":
         levels_db = levels_db[:1]  # all alike
     for number, level_db in enumerate(levels_db):

@@ -100,8 +100,10 @@ class Hearing:
     def key(self) -> list[Any]:
         """Everything that decides what it learns; no renderer."""
         recipe = self.recipe
-        parts = [recipe.voices, recipe.hidden, recipe.certainty]
-        parts += map(to_plain, (recipe.speech, recipe.voice))
+        parts = [
+            *(recipe.voices, recipe.hidden, recipe.certainty),
+            *map(to_plain, (recipe.speech, recipe.voice)),
+        ]
         return [
             *("hearing", VERSION, asdict(self.named.kind.identity), self.person_digest),
             *(self.lesson.digest, parts, to_plain(recipe.noise)),
