@@ -75,8 +75,8 @@ class SilentKind:
 
     def plain(self) -> dict[str, Any]:
         """JSON values; NaN becomes null."""
-        names = ("name", "heard_in_training", "sounds", "moving_sounds")
-        names += ("frames", "moving", "moving_share", "worst_px256")
+        names = ["name", "heard_in_training", "sounds", "moving_sounds"]
+        names += ["frames", "moving", "moving_share", "worst_px256"]
         found = {name: getattr(self, name) for name in names}
         if self.drawn_frames:
             found |= {"drawn_frames": self.drawn_frames, "drawn_moving": self.drawn_moving}
