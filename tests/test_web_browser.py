@@ -4,33 +4,21 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
-import os
 
 import numpy as np
 import pytest
 
+import browser as browsers
 from recordings import wav
 from se4lip.artifacts.avatar import load_avatar
 from se4lip.demo import shipped_speech
 from se4lip.io.audio import read_speech
 from se4lip.web.server import ServeConfig, serving
 
-browsers = pytest.importorskip("browser")
-BUSY = 2.5  # processes that want each core: far beyond what the suite itself makes
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        browsers.CHROMIUM is None,
-        reason="no Chromium is installed: apt-get install chromium",
-    ),
-    pytest.mark.skipif(
-        os.getloadavg()[0] > BUSY * (os.cpu_count() or 1),
-        reason="this machine is too busy for pictures in time: wait until others are done",
-    ),
-]
+pytestmark = pytest.mark.slow
 SIZE_PX = 128  # small, so that a busy machine can follow
 MOUTH = (42, 78, 36, 32)  # left, top, width, height
-QUIET_S, TALK_S = 3.0, 4.0
+QUIET_S, TALK_S = 3.0, 4.0  # on a quiet machine; a busy one draws fewer pictures a second
 
 # What the microphone hears and what the mouth does, in the page's own time.
 WATCH = """
@@ -53,11 +41,17 @@ live.meter.add = (now, timing) => {
 """
 
 
-@pytest.fixture(scope="module")
-def speech():
-    samples = read_speech(shipped_speech()).samples[: round(TALK_S * 16_000)]
-    quiet = np.zeros(round(QUIET_S * 16_000), np.float32)
-    return (np.concatenate((quiet, samples, quiet)) * 32767).astype(np.int16)
+@pytest.fixture(scope="module", autouse=True)
+def _chromium():
+    browsers.need_chromium()
+
+
+def speech(seconds):
+    return np.resize(read_speech(shipped_speech()).samples, round(seconds * 16_000))
+
+
+def pcm(samples):
+    return (samples * 32767).astype(np.int16)
 
 
 @contextlib.asynccontextmanager
@@ -73,8 +67,11 @@ async def page(microphone=None):
         yield opened
 
 
-def test_lips_move_while_the_microphone_hears_speech_and_rest_when_it_does_not(tmp_path, speech):
-    microphone = wav(tmp_path / "microphone.wav", speech, 16_000)
+def test_lips_move_while_the_microphone_hears_speech_and_rest_when_it_does_not(tmp_path):
+    longer = browsers.patience()
+    quiet = np.zeros(round(longer * QUIET_S * 16_000), np.float32)
+    heard = np.concatenate((quiet, speech(longer * TALK_S), quiet))
+    microphone = wav(tmp_path / "microphone.wav", pcm(heard), 16_000)
 
     async def story():
         async with page(microphone) as opened:
@@ -84,8 +81,8 @@ def test_lips_move_while_the_microphone_hears_speech_and_rest_when_it_does_not(t
             for name, number in box.items():
                 script = script.replace(name, number)
             await opened.run(script + "; document.getElementById('microphone').click()")
-            seconds = len(speech) / 16_000
-            await opened.until(f"seen.loud.length > {50 * seconds}", 60)
+            seconds = len(heard) / 16_000
+            await opened.until(f"seen.loud.length > {50 * seconds}", 4 * seconds + 60)
             figures = await opened.run("live.meter.figures()")
             text = await opened.run("document.getElementById('total').textContent")
             caption = await opened.run("document.querySelector('figcaption').innerText")
@@ -115,8 +112,9 @@ def test_lips_move_while_the_microphone_hears_speech_and_rest_when_it_does_not(t
     assert float(text.split()[0]) >= 195
 
 
-def test_a_dropped_file_is_played_in_step_with_the_lips(tmp_path, speech):
-    sound = wav(tmp_path / "file.wav", speech[32_000:64_000], 16_000).read_bytes()
+def test_a_dropped_file_is_played_in_step_with_the_lips(tmp_path):
+    longer = browsers.patience()
+    sound = wav(tmp_path / "file.wav", pcm(speech(2 * longer)), 16_000).read_bytes()
 
     async def story():
         async with page() as opened:
@@ -138,7 +136,7 @@ def test_a_dropped_file_is_played_in_step_with_the_lips(tmp_path, speech):
                 """
             )
             await opened.until("document.getElementById('status').textContent.includes('file.wav')")
-            await opened.until("document.getElementById('status').textContent == 'ready'", 60)
+            await opened.until("document.getElementById('status').textContent == 'ready'")
             return await opened.run("apart"), opened.log
 
     apart, log = asyncio.run(story())
