@@ -45,7 +45,7 @@ def train_avatar(arguments: list[str]) -> int | None:
         seen: Path | None = None,
         device: str = "auto",
         name: str | None = None,
-        also_heard: Path | None = None,
+        also_heard: tuple[Path, ...] = (),
         json: bool = False,
         recipe: Annotated[AvatarRecipe, tyro.conf.arg(name="")] = AvatarRecipe(),  # noqa: B008
     ) -> None:
@@ -68,7 +68,7 @@ def train_avatar(arguments: list[str]) -> int | None:
             seen: An avatar of this person whose looks to keep: only hearing is learned anew.
             device: auto, cpu or cuda; what --seen learns is learned on the CPU.
             name: The avatar's name.
-            also_heard: A data set of the same lips in other voices (examples/other_voices.py), so
+            also_heard: Data sets of the same lips in other voices (examples/other_voices.py), so
                 that other voices move the lips as well.
             json: Print path, steps, seconds and validation figures as JSON on standard output.
         """

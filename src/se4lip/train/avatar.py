@@ -113,15 +113,15 @@ def train_avatar(
     report: Callable[[str], None] = print,
     feature_weights: Path | None = None,
     renderer: Renderer = "splat",
-    also_heard: Path | None = None,
+    also_heard: Sequence[Path] = (),
 ) -> Path:
     """Make an avatar of the person in a prepared data set and write ``out/avatar.safetensors``.
 
     A run that was interrupted goes on from its checkpoints if nothing else changed. ``features``
     are others to hear instead of ``encoder``'s, by name (`features.catalogue`) or as a folder of
     files, and ``feature_weights`` is where theirs are. ``videos`` is where the recordings
-    are now, if they have moved. ``also_heard`` is a data set of the same lips in other voices, all
-    of it from clips that train.
+    are now, if they have moved. ``also_heard`` are data sets of the same lips in other voices, all
+    of them of clips that train.
 
     Raises:
         InputError: data that cannot be read, too short, or a run of another configuration.
@@ -210,7 +210,7 @@ def relisten(
     feature_weights: Path | None = None,
     listener: Listener | None = None,
     takes: Sequence[Take] | None = None,
-    also_heard: Path | None = None,
+    also_heard: Sequence[Path] = (),
 ) -> Path:
     """Give the avatar ``seen`` other features to hear and write ``out/avatar.safetensors``.
 
@@ -241,11 +241,9 @@ def relisten(
     return out / AVATAR_FILE
 
 
-def _others(also_heard: Path | None, person: Person) -> list[Voiced]:
-    if also_heard is None:
-        return []
-    data = open_dataset(also_heard)
-    return [Voiced(data, spoken_in(data, person, takes_of(data, "all")))]
+def _others(also_heard: Sequence[Path], person: Person) -> list[Voiced]:
+    sets = [open_dataset(path) for path in also_heard]
+    return [Voiced(data, spoken_in(data, person, takes_of(data, "all"))) for data in sets]
 
 
 def _held_out(data: Dataset, person: Person) -> list[Spoken]:
