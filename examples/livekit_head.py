@@ -55,7 +55,7 @@ class HeadVideo(VideoGenerator):
             if frame.pushed is not None or frame.sound.any():
                 sound = (frame.sound * 32767).astype(np.int16).tobytes()
                 yield rtc.AudioFrame(sound, RATE_HZ, 1, len(frame.sound))
-            elif self._ending:
+            if self._ending and not self._head.pending:  # all that was pushed is out
                 self._ending = False
                 yield AudioSegmentEnd()
 

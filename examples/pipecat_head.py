@@ -34,7 +34,7 @@ class TalkingHead(FrameProcessor):
         super().__init__(**how)
         self._avatar = avatar
         self._open = contextlib.AsyncExitStack()
-        self._silent = asyncio.Event()
+        self._said = asyncio.Event()  # all that was pushed came out
 
     async def setup(self, setup: FrameProcessorSetup) -> None:
         await super().setup(setup)
@@ -51,15 +51,15 @@ class TalkingHead(FrameProcessor):
         await super().process_frame(frame, direction)
         if isinstance(frame, TTSAudioRawFrame):
             samples = np.frombuffer(frame.audio, "<i2").reshape(-1, frame.num_channels).mean(1)
-            self._silent.clear()
+            self._said.clear()
             await self._head.push((samples / 32768).astype(np.float32))
             return  # it goes on with its pictures
         if isinstance(frame, InterruptionFrame):
             self._head.interrupt()
         elif isinstance(frame, (TTSStoppedFrame, EndFrame)):
             self._head.flush()
-            if isinstance(frame, EndFrame):
-                await self._silent.wait()
+            if self._head.pending:
+                await self._said.wait()
         await self.push_frame(frame, direction)
         if isinstance(frame, StartFrame):
             self._showing = self.create_task(self._show())
@@ -76,8 +76,8 @@ class TalkingHead(FrameProcessor):
             if speaking:
                 sound = (frame.sound * 32767).astype("<i2").tobytes()
                 await self.push_frame(TTSAudioRawFrame(sound, self._rate, 1))
-            else:
-                self._silent.set()
+            if not self._head.pending:
+                self._said.set()
 
 
 async def main() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from live_heads import PlainHead, live_stream, noise
+from se4lip.audio import resample as resampling
 from se4lip.live_head import LiveConfig, LiveHead
 from se4lip.live_stream import LOOKAHEAD_FRAMES
 from se4lip.types import InputError
@@ -150,7 +151,7 @@ def test_a_push_waits_while_too_much_lies_ahead():
         async with head(paced=True, buffer_s=0.5) as live:
             pushing = asyncio.create_task(live.push(noise(48_000)))
             await take(live, 10)
-            ahead_s = live._ahead_s()
+            ahead_s = live._work.ahead_s()
             waiting = not pushing.done()
             pushing.cancel()
             return ahead_s, waiting
@@ -235,3 +236,49 @@ def test_what_cannot_be_heard_is_refused_and_harms_nothing(samples, sentence):
             assert len(await take(live, 3)) == 3
 
     asyncio.run(story())
+
+
+def test_pending_falls_to_nought_with_the_last_sample_and_not_with_a_resting_frame():
+    samples = noise(16_000)
+
+    async def story():
+        async with head(paced=True) as live:
+            await take(live, 3)
+            await asyncio.sleep(0.2)  # resting frames are on their way
+            await live.push(samples)
+            live.flush()
+            assert live.pending == 16_000
+            out, seen = 0, []
+            async for frame in live:
+                out += np.count_nonzero(frame.sound)
+                seen.append((16_000 - out, live.pending))
+                if not live.pending:
+                    break
+            await live.push(noise(3200))
+            live.interrupt()
+            return seen, live.pending
+
+    seen, after = asyncio.run(story())
+    assert seen[0] == (16_000, 16_000)  # the frame in which it rested
+    assert all(pending == left for left, pending in seen)
+    assert after == 0
+
+
+def test_a_rate_that_is_new_is_prepared_before_anybody_speaks_and_not_in_the_worker(monkeypatch):
+    prepared, kernels = [], resampling._kernels
+
+    def watched(rate_hz):
+        prepared.append((rate_hz, threading.current_thread().name))
+        return kernels(rate_hz)
+
+    monkeypatch.setattr(resampling, "_kernels", watched)
+
+    async def story():
+        with ThreadPoolExecutor(1, "shared") as worker:
+            async with head(rate=22_050, worker=worker) as live:
+                return list(prepared), live._stream.length
+
+    before, length = asyncio.run(story())
+    assert [rate for rate, _ in before] == [22_050]
+    assert not before[0][1].startswith("shared")
+    assert length == 0  # what was heard for nobody left no trace

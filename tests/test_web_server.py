@@ -347,7 +347,7 @@ def test_who_does_not_read_loses_frames_and_delays_nobody():
 
     took, (friend, deaf) = asyncio.run(story())
     assert took < 75 / 25 + 1.5
-    assert deaf._drawn < friend._drawn - 20
+    assert deaf._work.drawn < friend._work.drawn - 20
 
 
 def test_it_ends_while_people_watch():

@@ -60,6 +60,7 @@ class LiveStream:
         self.rate_hz = stream.sample_rate_hz
         self.length = 0  # samples on the timeline
         self.pushed = 0  # of these, samples that were pushed
+        self.given = 0  # pushed samples that `take_sound` gave back, or that were forgotten
         self.next_index = 0  # of the next frame that `put` completes
         self._sound: deque[tuple[int, int | None, np.ndarray]] = deque()  # (start, pushed, samples)
         self._glide: tuple[Tensor, int] | None = None  # code to leave, frames left
@@ -114,6 +115,8 @@ class LiveStream:
         while self._sound and self._sound[0][0] < until:
             start, pushed, samples = self._sound.popleft()
             parts.append(samples[: until - start])
+            if pushed is not None:
+                self.given = pushed + len(parts[-1])
             left = samples[until - start :]
             if len(left):
                 later = None if pushed is None else pushed + until - start
@@ -132,6 +135,7 @@ class LiveStream:
             self._sound.append((start, pushed, samples[: edge - start]))
         self.length, self.next_index = min(self.length, edge), next_index
         self.pushed += lost
+        self.given = self.pushed
         self._hearing = self.stream.init(), start_hearing(self.head)
         if self._shown is not None:
             self._glide = (self._shown, _GLIDE_FRAMES)

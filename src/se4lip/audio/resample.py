@@ -71,7 +71,7 @@ def _reach(rate_hz: int) -> int:
     return math.ceil(REACH_S * rate_hz)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _kernels(rate_hz: int) -> Float32[np.ndarray, "P K"]:
     """The low-pass filter, a Kaiser-windowed sinc, for every place an output has between inputs.
 

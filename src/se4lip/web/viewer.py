@@ -17,7 +17,8 @@ from jaxtyping import UInt8
 
 from se4lip.artifacts.avatar import Avatar
 from se4lip.io.pictures import jpeg_bytes, labelled
-from se4lip.live_head import LiveConfig, LiveHead
+from se4lip.live_head import LiveHead
+from se4lip.live_work import LiveConfig
 from se4lip.web.messages import (
     FULL,
     Refused,
