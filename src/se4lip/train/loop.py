@@ -217,7 +217,7 @@ class Log:
         self.report = report or Console(stderr=True, highlight=False).print
         self.folder = folder  # until the board there is opened
         self.board: Any = None
-        if folder is not None and 0 < done < steps:
+        if folder is not None and done:
             self.report(f"going on at step {done} of {steps}")
 
     def step(self, step: int, figures: dict[str, float]) -> None:
