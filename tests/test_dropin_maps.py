@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from se4lip.dropin import maps
-from se4lip.types import InputError
 
 
 def features(frames: int, seed: int = 0) -> np.ndarray:
@@ -81,27 +80,3 @@ def test_wide_rows_give_the_features_back():
         np.testing.assert_allclose(half / np.float32(maps.GAIN), original, rtol=1e-6)
     transpose = np.concatenate((np.eye(512), np.eye(512))) / (2 * maps.GAIN)
     np.testing.assert_allclose(widened @ transpose, original, rtol=1e-6, atol=1e-9)
-
-
-def test_a_trained_projection_takes_the_place_of_the_fixed_rows():
-    rows, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(512, 90)))
-    projection = np.ascontiguousarray(rows.T, dtype=np.float32)
-    narrowed = maps.narrow(features(5), 64, projection)
-    np.testing.assert_allclose(narrowed, maps.GAIN * features(5) @ projection[:64].T, atol=1e-4)
-
-
-def test_a_projection_of_too_few_rows_is_refused():
-    with pytest.raises(InputError) as error:
-        maps.narrow(features(5), 64, np.eye(58, 512, dtype=np.float32))
-    assert str(error.value) == (
-        "the trained projection has shape [58, 512], but at least [64, 512] is needed: "
-        "train it anew or leave it out"
-    )
-
-
-@pytest.mark.parametrize("fault", [1.1, np.nan])
-def test_a_projection_that_stretches_is_refused(fault):
-    projection = np.eye(64, 512, dtype=np.float32)
-    projection[3, 3] = fault
-    with pytest.raises(InputError, match=r"not orthonormal .* orthonormalise them where it is"):
-        maps.narrow(features(5), 64, projection)

@@ -356,7 +356,7 @@ def test_fewer_than_eight_frames_break_the_picture_nets_and_are_refused(name):
     st.integers(8, 60),
     st.integers(-SLACK_FRAMES, SLACK_FRAMES),
 )
-def test_any_data_set_within_half_a_second_of_its_sound_is_served(name, heard, surplus):
+def test_any_data_set_within_four_frames_of_its_sound_is_served(name, heard, surplus):
     profile, frames = PROFILES[name], max(8, heard + surplus)
     for layout in profile.layouts:
         rows = exported(name, heard, frames).get("aud" + layout.suffix)
@@ -388,27 +388,6 @@ def test_files_load_without_pickle(name, tmp_path):
         assert np.load(path, allow_pickle=False).shape == shape
 
 
-def test_a_30_fps_data_set_is_refused_in_numbers():
-    with pytest.raises(InputError) as error:
-        exported("talkinggaussian", 250, 300)
-    assert str(error.value) == (
-        "the data set has 300 frames but its sound lasts 10.00 s, which makes 30.0 frames a second "
-        "where TalkingGaussian needs 25: make the data set again from a video of that rate"
-    )
-
-
-def test_a_24_fps_data_set_is_refused_where_pictures_are_counted():
-    with pytest.raises(
-        InputError, match=r"24\.0 frames a second where Ultralight.* needs 20 or 25"
-    ):
-        exported("ultralight", 1500, 1440)
-
-
-def test_frames_without_a_face_at_the_end_are_no_reason_to_refuse():
-    (array,) = exported("er-nerf", 250, 200).values()
-    assert len(array) == 250
-
-
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -426,16 +405,6 @@ def test_features_of_another_kind_are_refused(bad, message):
 def test_no_features_at_all_are_refused():
     with pytest.raises(InputError, match="only 0 frames"):
         exported("geneface", 0, 10)
-
-
-@pytest.mark.parametrize("name", ["rad-nerf", "gaussiantalker", "ad-nerf", "geneface"])
-def test_a_trained_projection_changes_narrow_files_only(name):
-    basis, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(512, 88)))
-    projection = np.ascontiguousarray(basis.T, dtype=np.float32)
-    trained = feature_files(PROFILES[name], features(20), projection=projection)
-    for file, fixed in zip(trained, exported(name, 20).values(), strict=True):
-        assert file.array.shape == fixed.shape
-        assert np.array_equal(file.array, fixed) == ("hubert" in file.name)
 
 
 def test_the_twelve_systems_are_listed_with_what_to_type():

@@ -73,16 +73,12 @@ def lay_out(
     layout: Layout,
     features: Float32[np.ndarray, "T 512"],
     frames: int,
-    projection: Float32[np.ndarray, "K 512"] | None = None,
 ) -> Float32[np.ndarray, "..."]:
     """``features`` as ``layout`` wants them, for ``frames`` frames; outside, the ends are held."""
     frame = np.arange(frames)
     match layout.kind:
         case "window":
-            # All first halves come before all second halves, so that trained rows go by importance.
-            halves = maps.narrow(features, 2 * layout.width, projection).reshape(
-                -1, 2, layout.width
-            )
+            halves = maps.narrow(features, 2 * layout.width).reshape(-1, 2, layout.width)
             window = frame[:, None] + np.arange(-WINDOW_FRAMES // 2, WINDOW_FRAMES // 2)
             return halves[window.clip(0, len(halves) - 1)].reshape(frames, *layout.row_shape)
         case "pair" | "half_frame":

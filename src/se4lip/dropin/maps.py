@@ -13,8 +13,6 @@ import math
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from se4lip.types import InputError
-
 FEATURE_WIDTH = 512
 GAIN = math.sqrt(FEATURE_WIDTH)
 
@@ -45,20 +43,13 @@ def walsh_rows(count: int) -> Float64[np.ndarray, "count 512"]:
 def narrow(
     features: Float32[np.ndarray, "T 512"],
     width: int,
-    projection: Float32[np.ndarray, "K 512"] | None = None,
 ) -> Float32[np.ndarray, "T width"]:
     """Fewer numbers a frame: coordinates along ``width`` orthonormal rows, times ``GAIN``.
 
     Distances survive on average, each with a relative spread of about ``1 / sqrt(2 width)``.
-    ``projection`` replaces the fixed rows by trained ones (its first ``width``), which then belong
-    to the encoder as its other weights do.
-
-    Raises:
-        InputError: ``projection`` has too few rows, or rows that are not orthonormal.
     """
-    rows = walsh_rows(width) if projection is None else _trained(projection, width)
     # float64, because the order in which a BLAS adds must not show in the file.
-    return (GAIN * (features.astype(np.float64) @ rows.T)).astype(np.float32)
+    return (GAIN * (features.astype(np.float64) @ walsh_rows(width).T)).astype(np.float32)
 
 
 def native(features: Float32[np.ndarray, "T 512"]) -> Float32[np.ndarray, "T 512"]:
@@ -69,21 +60,3 @@ def native(features: Float32[np.ndarray, "T 512"]) -> Float32[np.ndarray, "T 512
 def wide(features: Float32[np.ndarray, "T 512"]) -> Float32[np.ndarray, "T 1024"]:
     """The features twice over, times ``GAIN``: an isometry up to scale; either half is enough."""
     return np.concatenate((native(features), native(features)), axis=-1)
-
-
-def _trained(
-    projection: Float32[np.ndarray, "K 512"], width: int
-) -> Float64[np.ndarray, "width 512"]:
-    if projection.ndim != 2 or projection.shape[1] != FEATURE_WIDTH or len(projection) < width:
-        raise InputError(
-            f"the trained projection has shape {list(projection.shape)}, but at least "
-            f"[{width}, {FEATURE_WIDTH}] is needed: train it anew or leave it out"
-        )
-    rows = projection[:width].astype(np.float64)
-    error = np.abs(rows @ rows.T - np.eye(width)).max()
-    if not error < 1e-4:
-        raise InputError(
-            f"the rows of the trained projection are not orthonormal (off by {error:.2g}): "
-            "orthonormalise them where it is trained"
-        )
-    return rows

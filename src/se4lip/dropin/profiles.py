@@ -14,9 +14,10 @@ from se4lip.dropin.layouts import Layout, lay_out
 from se4lip.dropin.maps import FEATURE_WIDTH
 from se4lip.types import FRAME_RATE_HZ, InputError
 
-# Sound and video of one recording differ by encoder padding and a begun frame: less than half a
-# second. What differs by more came from another recording, or has another frame rate.
-SLACK_FRAMES = 12
+# Sound and video of one recording differ by encoder padding and a begun frame, and by clocks that
+# part. What differs by more came from another recording or has another frame rate: 24 and 25 a
+# second are 4 % apart.
+SLACK_FRAMES, SLACK_SHARE = 4, 0.02
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,12 @@ def feature_files(
     *,
     stem: str = "aud",
     frames: int | None = None,
-    projection: Float32[np.ndarray, "K 512"] | None = None,
 ) -> list[FeatureFile]:
     """The files that ``profile``'s own loader takes unchanged.
 
     ``features`` are SE4Lip's: unit rows, 25 a second. ``stem`` is the audio file's name without its
-    extension; in a data set it is ``aud``. ``frames`` is how many frames the data set has (the
-    largest frame number plus one); leave it out for sound without a video. ``projection`` holds
-    trained orthonormal rows, most telling first, for systems that read fewer than 512 numbers.
+    extension; in a data set it is ``aud``. ``frames`` is how many frames the data set has, those
+    without a face included; leave it out for sound without a video.
 
     Raises:
         InputError: the features are too few, not finite, of another kind, or do not fit the data.
@@ -72,7 +71,7 @@ def feature_files(
     for layout in _fitting(profile, len(features), frames):
         heard = layout.frames_heard(len(features))
         rows = heard if frames is None else frames if profile.exact else max(heard, frames)
-        array = np.ascontiguousarray(lay_out(layout, features, rows, projection))
+        array = np.ascontiguousarray(lay_out(layout, features, rows))
         files.append(FeatureFile(stem + layout.suffix, array))
     return files
 
@@ -105,18 +104,17 @@ def _fitting(profile: Profile, heard: int, frames: int | None) -> list[Layout]:
         return list(profile.layouts)
 
     def misfit_frames(layout: Layout) -> int:
-        surplus = layout.frames_heard(heard) - frames
-        # Frames at the end may be left out (no face found): there, more sound proves nothing.
-        return abs(surplus) if profile.exact else max(0, -surplus)
+        return abs(layout.frames_heard(heard) - frames)
 
     closest = min(map(misfit_frames, profile.layouts))
-    if closest > SLACK_FRAMES:
+    if closest > max(SLACK_FRAMES, SLACK_SHARE * frames):
         rates = sorted({layout.video_rate_hz for layout in profile.layouts})
         seconds = heard / FRAME_RATE_HZ
         raise InputError(
             f"the data set has {frames} frames but its sound lasts {seconds:.2f} s, which makes "
             f"{frames / seconds:.1f} frames a second where {profile.title} needs "
-            f"{' or '.join(map(str, rates))}: make the data set again from a video of that rate"
+            f"{' or '.join(map(str, rates))}: make the data set again from a video of that rate, "
+            "with sound as long as its pictures"
         )
     return [layout for layout in profile.layouts if misfit_frames(layout) == closest]
 

@@ -12,6 +12,8 @@ import numpy as np
 from se4lip.io import files
 from se4lip.types import InputError
 
+_PICTURES = ("ori_imgs", "gt_imgs")  # where preparations that number their frames keep them
+
 
 class DatasetKind(Protocol):
     """What is read of a `dropin.Profile`."""
@@ -37,7 +39,7 @@ class ForeignDataset:
 
     folder: Path
     audio: Path
-    frames: int  # largest frame number plus one
+    frames: int  # of its video, those without a face included
 
 
 def place_in_dataset(profile: DatasetKind, dataset_folder: Path | str) -> ForeignDataset:
@@ -110,11 +112,16 @@ def _numbered_frames(profile: DatasetKind, folder: Path) -> int:
                 f"{path} lists no frames with img_id and aud_id: "
                 f"run {profile.title}'s preparation again"
             ) from error
-    return last + 1
+    # Frames in which no face was found are not listed, but their pictures lie there.
+    return max(last + 1, *(_count(folder / name, ".jpg", ".png") for name in _PICTURES))
+
+
+def _count(folder: Path, *suffixes: str) -> int:
+    return sum(path.suffix in suffixes for path in folder.iterdir()) if folder.is_dir() else 0
 
 
 def _pictures(profile: DatasetKind, folder: Path) -> int:
-    count = sum(path.suffix == ".jpg" for path in folder.iterdir()) if folder.is_dir() else 0
+    count = _count(folder, ".jpg")
     if not count:
         raise InputError(
             f"{folder} holds no pictures: run {profile.title}'s preparation to the end first"
