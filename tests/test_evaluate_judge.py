@@ -6,7 +6,6 @@ Every frame carries a code in its samples and in its mouth blendshapes.
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from se4lip.io.dataset import ClipEntry, Index, SourceEntry, write_clip, write_i
 from se4lip.metrics.judge import Judge, JudgeConfig
 from se4lip.metrics.judge_lips import DISTANCES, SHAPES
 from se4lip.types import FaceTrack, InputError
+from strict import strict_json
 
 CODE = len(SHAPES)
 EXAM = ExamConfig(speech_s=(1.5, 4.0), questions=31)
@@ -185,7 +185,7 @@ def test_the_command_says_when_the_judge_may_judge(tmp_path, weights, monkeypatc
         "the judge may judge 1.5 s of speech and more, in clips of 2 s and more",
     ]
     assert cli.main([*command, "--speech-s", "1.5", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    told = strict_json(capsys.readouterr().out)
     assert told["gate"]["least_speech_s"] == 1.5
     assert told["rows"][0]["questions"] == 31
 

@@ -13,8 +13,8 @@ import safetensors.numpy
 import torch
 
 import puppet
+from hostile import refused, run
 from recordings import flash, record, tone, wav
-from se4lip import cli
 from se4lip.artifacts.avatar import SHIPPED, avatar_file
 from se4lip.artifacts.encoder import save_encoder
 from se4lip.encoder.lips import LipEncoderConfig
@@ -58,20 +58,6 @@ def place(tmp_path_factory):
     save_encoder(folder / "small.safetensors", SE4Lip(config), {"name": "small"})
     puppet.make_dataset(folder / "puppet", recordings=1, frames=50)
     return folder
-
-
-def run(capsys, *arguments):
-    code = cli.main([str(argument) for argument in arguments])
-    return code, capsys.readouterr().err
-
-
-def refused(capsys, out, *arguments) -> str:
-    """The one sentence a command says; it must write nothing."""
-    code, said = run(capsys, *arguments)
-    assert code == 2, said
-    assert said.startswith("se4lip: ") and said.count("\n") == 1, said
-    assert list(out.rglob("*")) == []
-    return said.removeprefix("se4lip: ").strip()
 
 
 AGAIN = "fetch or record it again"

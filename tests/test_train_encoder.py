@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from puppet import make_dataset
+from se4lip import cli
 from se4lip.artifacts.encoder import load_encoder, save_encoder
 from se4lip.audio.augment import (
     SpeechAugmentConfig,
@@ -22,6 +23,7 @@ from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.encoder.speech import SpeechEncoderConfig
 from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictures, draw_lips
 from se4lip.face.contour import mirrored_columns
+from se4lip.io.dataset import open_dataset, set_av_offset
 from se4lip.train.corpus import Corpus, columns_at, cut_lips, cut_speech, draw_stretches
 from se4lip.train.devices import arithmetic
 from se4lip.train.encoder import (
@@ -32,7 +34,9 @@ from se4lip.train.encoder import (
     train_encoder,
 )
 from se4lip.train.loop import LoopConfig, train
+from se4lip.train.split import digest
 from se4lip.types import InputError
+from strict import strict_json
 
 SMALL = SE4LipConfig(
     speech=SpeechEncoderConfig(projection=32, hidden=32, embedding=16),
@@ -293,3 +297,26 @@ def test_a_few_recordings_train_and_nothing_is_examined(tmp_path):
     data = make_dataset(tmp_path / "me", recordings=2, frames=60)
     file = train_encoder([data], tmp_path / "run", recipe(steps=2), device="cpu")
     assert load_encoder(file).config == SMALL
+
+
+def test_a_run_does_not_go_on_with_other_clips(tmp_path):
+    data = make_dataset(tmp_path / "me", recordings=2, frames=60)
+    train_encoder([data], tmp_path / "run", recipe(steps=1), device="cpu")
+    train_encoder([data], tmp_path / "run", recipe(steps=1), device="cpu")
+    before = digest(open_dataset(data), "train")
+    set_av_offset(data, 1.5)  # as many clips of the same names
+    assert digest(open_dataset(data), "train") != before
+    with pytest.raises(InputError, match="is of a run with another clips"):
+        train_encoder([data], tmp_path / "run", recipe(steps=1), device="cpu")
+    set_av_offset(data, 0.0)
+    moved = data.rename(tmp_path / "me" / "elsewhere")
+    assert digest(open_dataset(moved), "train") == before
+
+
+def test_accuracy_of_no_question_is_null_in_json(tmp_path, capsys):
+    data = make_dataset(tmp_path / "me", recordings=1, frames=40)
+    file = tmp_path / "encoder.safetensors"
+    save_encoder(file, SE4Lip(SMALL), {"name": "small"})
+    assert cli.main(["evaluate", "encoder", str(data), "--encoder", str(file), "--json"]) == 0
+    figures = strict_json(capsys.readouterr().out)["figures"]
+    assert (0, None) in [(row["questions"], row["accuracy"]) for row in figures]

@@ -26,6 +26,7 @@ from se4lip.train.judge import (
 )
 from se4lip.train.loop import LoopConfig, train
 from se4lip.types import FaceTrack, InputError
+from strict import strict_json
 
 SMALL = JudgeConfig(width=24, embedding=16, mel_bands=16)
 RECIPE = JudgeRecipe(
@@ -167,8 +168,11 @@ def test_the_command_trains_a_judge_that_may_not_judge_yet(tmp_path, capsys) -> 
     assert load_judge(made).config.width == 16
     assert judge_gate(made).least_speech_s is None
     before = made.read_bytes()
-    assert cli.main(command) == 0  # goes on from its last step, and is the same
+    assert cli.main([*command, "--json"]) == 0  # goes on from its last step, and is the same
     assert made.read_bytes() == before
+    told = strict_json(capsys.readouterr().out)
+    assert told["path"] == str(made)
+    assert (told["training"]["steps"], told["training"]["validation"]) == (2, {})
 
 
 def test_clips_too_short_to_look_at_are_refused(tmp_path) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from se4lip.io.weights import load_weights
+from se4lip.train.checkpoint import progress_of
 from se4lip.train.loop import CHECKPOINT, LoopConfig, duration, schedule, train
 from se4lip.types import InputError
 
@@ -118,7 +119,39 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     with pytest.raises(
         InputError, match="the loss became nan at step 0, the training has diverged"
     ):
-        run(tmp_path, task=Broken())
+        run(tmp_path / "run", task=Broken())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own
+def test_how_far_a_run_came_is_told_also_after_it_was_interrupted(tmp_path):
+    class Stopping(Fit):
+        def loss(self, step):
+            if step == 40:
+                raise Interrupted
+            return super().loss(step)
+
+    every_step = LoopConfig(**(vars(CONFIG) | {"checkpoint_every_s": 0.0}))
+    with pytest.raises(Interrupted):
+        run(tmp_path, every_step, Stopping())
+    first = progress_of(tmp_path)
+    assert first.steps_done == 40
+    module = run(tmp_path, every_step)
+    whole = progress_of(tmp_path)
+    assert whole.steps_done == 60
+    assert whole.seconds > first.seconds > 0
+    assert whole.validation == {"weight": module[0].weight[0, 0].item()}
+    assert whole.validation != first.validation
+
+
+def test_what_an_older_run_did_not_write_down_is_not_compared(tmp_path):
+    run(tmp_path, identity={"of": "test"})
+    run(tmp_path, identity={"of": "test", "clips": ["0a"]})
+    run(tmp_path / "new", identity={"of": "test", "clips": ["0a"]})
+    with pytest.raises(InputError, match="another clips: give the same options"):
+        run(tmp_path / "new", identity={"of": "test", "clips": ["1b"]})
+    with pytest.raises(InputError, match="another clips: give the same options"):
+        run(tmp_path / "new", identity={"of": "test"})
 
 
 def test_the_rate_rises_straight_and_falls_along_a_cosine():

@@ -22,9 +22,9 @@ from strict import strict_json
 
 # Relative. Two processes see the batch of one and only add up in another order; the auxiliary
 # target is a mean of the means of both halves, in which not quite as many windows are whole.
-CURVE_TOLERANCE = 1e-3
+CURVE_TOLERANCE = 1e-4
 # Relative to the largest gradient of a tensor. A gradient twice as large, or half missing, is at 1.
-GRADIENT_TOLERANCE = 2e-2
+GRADIENT_TOLERANCE = 1e-3
 # Relative, of a batch of two clips: Adam takes a whole step along gradients that are all rounding.
 COMMAND_TOLERANCE = 2e-2
 

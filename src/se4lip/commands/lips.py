@@ -11,6 +11,7 @@ from se4lip.commands.shared import print_json, progress, run
 from se4lip.evaluate_languages import evaluate_languages as judge_languages
 from se4lip.evaluate_silence import SilenceConfig
 from se4lip.evaluate_silence import evaluate_silence as judge_silence
+from se4lip.io.audio import promised_duration_s
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.plots import languages_picture
@@ -42,6 +43,8 @@ def evaluate_silence(arguments: list[str]) -> int | None:
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
             json: Print the table as JSON on standard output.
         """
+        for recording in recordings:  # they are heard last: what is no sound is told at once
+            promised_duration_s(recording)
         with progress("listening") as (_, advance):
             tracker = mediapipe_tracker(face_landmarker) if draw else None
             rows = judge_silence(avatar, recordings, tracker, encoder, config, advance)

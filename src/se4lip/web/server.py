@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import math
 import socket as sockets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from se4lip.io.page import page_files
 from se4lip.live_head import live, stream_of
 from se4lip.live_stream import LOOKAHEAD_FRAMES
 from se4lip.live_work import LiveConfig
-from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
+from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, within
 from se4lip.web.messages import LARGEST_MESSAGE
 from se4lip.web.viewer import House, attend
 
@@ -82,6 +83,7 @@ class ServeConfig:
                 "a server on all addresses cannot tell its own page from others': give --origin, "
                 "the address that browsers will use"
             )
+        within(self, port=(0, 65_535), longest_s=(1, math.inf))
 
     @property
     def live(self) -> LiveConfig:
