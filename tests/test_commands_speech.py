@@ -5,13 +5,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from recordings import flash, record, tone
+from recordings import flash, record, tone, wav
 from se4lip import cli
 from se4lip.artifacts.encoder import save_encoder
 from se4lip.encoder.lips import LipEncoderConfig
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.encoder.speech import SpeechEncoderConfig
+from se4lip.encode_speech import encode, encode_file
 from se4lip.io.audio import write_wav
 from se4lip.io.weights import save_weights
 from se4lip.types import Speech
@@ -49,6 +52,21 @@ def test_encode_writes_a_row_for_every_frame(speech, encoder, tmp_path, capsys):
     assert code == 0
     assert (features.shape, features.dtype) == ((31, 512), np.float32)  # ceil(1.23 * 25)
     assert json.loads(printed)["shape"] == [31, 512]
+
+
+@given(rate_hz=st.integers(4_000, 192_000), frames=st.integers(1, 3), more=st.integers(-2, 2))
+@example(rate_hz=44_100, frames=25, more=1)
+@example(rate_hz=48_000, frames=25, more=1)
+@settings(max_examples=15, deadline=None)
+def test_file_and_memory_have_a_row_for_every_frame_that_has_begun(
+    rate_hz, frames, more, encoder, tmp_path_factory
+):
+    file = tmp_path_factory.mktemp("rate") / "a.wav"
+    samples = np.full(rate_hz * frames // 25 + more, 1000, np.int16)
+    wav(file, samples, rate_hz)
+    begun = -(-len(samples) * 25 // rate_hz)
+    assert len(encode_file(file, encoder)) == begun
+    assert len(encode(samples / np.float32(32768), rate_hz, encoder)) == begun
 
 
 def test_encode_for_a_system_writes_what_its_loader_takes(speech, encoder, tmp_path, capsys):

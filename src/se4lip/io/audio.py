@@ -99,14 +99,23 @@ def pcm16(samples: Block) -> np.ndarray:
 def resampled(
     blocks: Iterable[Block], from_hz: int, to_hz: int = SAMPLE_RATE_HZ
 ) -> Iterator[Block]:
-    """Consecutive blocks of one signal at another rate, without shifting it in time."""
+    """Consecutive blocks of one signal at another rate, without shifting it in time.
+
+    ``n`` samples become ``ceil(n * to_hz / from_hz)``, as in ``audio.resample``.
+    """
     if from_hz == to_hz:
         yield from blocks
         return
     resampler = soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32")
+    taken = given = 0
     for samples in blocks:
-        yield resampler.resample_chunk(np.ascontiguousarray(samples)).clip(-1, 1)
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True).clip(-1, 1)
+        out = resampler.resample_chunk(np.ascontiguousarray(samples)).clip(-1, 1)
+        taken, given = taken + len(samples), given + len(out)
+        yield out
+    out = resampler.resample_chunk(np.zeros(0, np.float32), last=True).clip(-1, 1)
+    # soxr rounds the length; half a sample more or less decides whether a last frame exists.
+    missing = -(-taken * to_hz // from_hz) - given - len(out)
+    yield np.pad(out, (0, missing)) if missing >= 0 else out[:missing]
 
 
 def _mono(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float | None, Block]]:
