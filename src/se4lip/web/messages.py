@@ -29,7 +29,7 @@ LARGEST_MESSAGE = 2 * max(RATES_HZ)
 # index, frames left out so far, pushed sample that begins the frame (-1: none, it rests),
 # pushed samples when it was complete (-1: silence completed it), ms of encoding, ms on the server
 _HEADER = struct.Struct("<IIddff")
-POLICY, FULL = 1008, 1013  # close codes of RFC 6455 and its registry
+POLICY, BROKEN, FULL = 1008, 1011, 1013  # close codes of RFC 6455 and its registry
 
 
 class Refused(Exception):
@@ -110,6 +110,8 @@ def read_command(text: str) -> Literal["flush", "interrupt"]:
 
 def read_samples(message: bytes, rate_hz: int) -> Float32[np.ndarray, " S"]:
     """Raises: Refused."""
+    if not message:
+        raise Refused("a message held no sound")
     if len(message) % 2:
         raise Refused("a message of 16-bit samples had an odd number of bytes")
     if len(message) > 2 * LONGEST_S * rate_hz:

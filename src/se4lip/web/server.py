@@ -33,6 +33,7 @@ from se4lip.web.messages import LARGEST_MESSAGE
 from se4lip.web.viewer import House, attend
 
 SLOWEST_HZ = 8.0  # frames a second that a viewer is to have when all places are taken
+HEARTBEAT_S = 10.0  # pings; who answers none within half of that is gone
 _BUSY = 0.8  # share of the drawing thread's time that may be promised
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -237,17 +238,24 @@ def application(house: House, hosts: frozenset[str], origins: frozenset[str]) ->
     async def watch(request: Any) -> Any:
         if request.headers.get("Origin", "").lower() not in origins:
             raise web.HTTPForbidden(text="only this server's own page may open its WebSocket\n")
-        socket = web.WebSocketResponse(heartbeat=10.0, max_msg_size=LARGEST_MESSAGE, compress=False)
-        await socket.prepare(request)
+        if len(open_sockets) >= house.most_sockets:
+            raise web.HTTPServiceUnavailable(text="too many connections: try again in a minute\n")
+        socket = web.WebSocketResponse(
+            heartbeat=HEARTBEAT_S,
+            autoping=False,  # pings count as messages, and no answer goes off uncounted
+            max_msg_size=LARGEST_MESSAGE,
+            compress=False,
+        )
         open_sockets.add(socket)
         try:
+            await socket.prepare(request)
             await attend(socket, house)
         finally:
             open_sockets.discard(socket)
         return socket
 
     async def close_all(app: Any) -> None:
-        for socket in tuple(open_sockets):
+        for socket in [one for one in open_sockets if one.prepared]:
             await socket.close(code=1001, message=b"the server ends")
 
     open_sockets: set[Any] = set()

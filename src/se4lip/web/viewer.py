@@ -6,6 +6,8 @@ Whatever happens, ``attend`` returns with everything freed: the head, its place,
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -19,9 +21,12 @@ from se4lip.artifacts.avatar import Avatar
 from se4lip.io.pictures import jpeg_bytes, labelled
 from se4lip.live_head import LiveHead
 from se4lip.live_work import LiveConfig
+from se4lip.web.allowance import Allowance
 from se4lip.web.messages import (
+    BROKEN,
     FULL,
     Refused,
+    Start,
     frame_message,
     read_command,
     read_samples,
@@ -32,14 +37,20 @@ if TYPE_CHECKING:
     from aiohttp.web import WebSocketResponse
 
 Picture = UInt8[np.ndarray, "H W 3"]
+_LOG = logging.getLogger(__name__)
 Opener = Callable[[Avatar, int, LiveConfig, Executor], LiveHead]
-_EARLY_S = 5.0  # of sound that may come ahead of its time
+# A second. A page sends sound in chunks of 20 ms; whoever sends less at a time keeps the event loop
+# busy with messages instead of sound.
+_MESSAGES_HZ = 200
+_COMMANDS_HZ = 5  # flushes and interruptions: each lets a head begin anew
+_FAREWELL_S = 5.0
 _LONGEST_REASON = 120  # bytes; a close frame holds 123
 
 
 @dataclass
 class House:
-    """What all viewers share. ``places`` are free ones."""
+    """What all viewers share. ``places`` are free ones; ``most_sockets`` may be open at a time, of
+    those who have a place, wait for one, or have not said yet what they want."""
 
     avatars: Mapping[str, Avatar]
     config: LiveConfig
@@ -50,23 +61,43 @@ class House:
     open_head: Opener
     start_within_s: float = 10.0
     leave_within_s: float = 1.0
+    most_sockets: int = 64
 
 
 async def attend(socket: WebSocketResponse, house: House) -> None:
     """Serve one viewer until either side ends it."""
     try:
-        await _take_place(house)
-        try:
-            await _attend(socket, house)
-        finally:
-            house.places += 1
+        await _attend(socket, house)
     except Refused as refused:
-        if not socket.closed:
-            await socket.send_json({"refused": refused.sentence})
-        reason = refused.sentence.encode()[:_LONGEST_REASON]
-        await socket.close(code=refused.code, message=reason)
+        await _farewell(socket, refused.sentence, refused.code)
     except ConnectionError:
         pass  # it is gone
+    except Exception:
+        _LOG.exception("a viewer was sent away")
+        await _farewell(socket, "the head failed: start again, or choose another", BROKEN)
+
+
+async def _farewell(socket: WebSocketResponse, sentence: str, code: int) -> None:
+    """Who has gone already, or does not read, is not waited for."""
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(_FAREWELL_S):
+            if not socket.closed:
+                await socket.send_json({"refused": sentence})
+            await socket.close(code=code, message=sentence.encode()[:_LONGEST_REASON])
+
+
+async def _attend(socket: WebSocketResponse, house: House) -> None:
+    start = await _start(socket, house.start_within_s)
+    if start is None:
+        return
+    avatar = house.avatars.get(start.avatar)
+    if avatar is None:
+        raise Refused("there is no such avatar here")
+    await _take_place(house)  # not before: who says nothing takes nobody's place
+    try:
+        await _stay(socket, house, avatar, start.rate_hz)
+    finally:
+        house.places += 1
 
 
 async def _take_place(house: House) -> None:
@@ -79,14 +110,8 @@ async def _take_place(house: House) -> None:
     house.places -= 1
 
 
-async def _attend(socket: WebSocketResponse, house: House) -> None:
-    start = await _start(socket, house.start_within_s)
-    if start is None:
-        return
-    avatar = house.avatars.get(start.avatar)
-    if avatar is None:
-        raise Refused("there is no such avatar here")
-    async with house.open_head(avatar, start.rate_hz, house.config, house.worker) as head:
+async def _stay(socket: WebSocketResponse, house: House, avatar: Avatar, rate_hz: int) -> None:
+    async with house.open_head(avatar, rate_hz, house.config, house.worker) as head:
         await socket.send_json({"ready": {"lookahead_ms": round(1e3 * head.lookahead_s)}})
         both = {
             asyncio.create_task(_listen(socket, head)),
@@ -106,16 +131,17 @@ async def _attend(socket: WebSocketResponse, house: House) -> None:
             task.result()  # says why it ended, if it failed
 
 
-async def _start(socket: WebSocketResponse, within_s: float):  # type: ignore[no-untyped-def]
+async def _start(socket: WebSocketResponse, within_s: float) -> Start | None:
     from aiohttp import WSMsgType
 
     try:
-        message = await asyncio.wait_for(socket.receive(), within_s)
+        async with asyncio.timeout(within_s):
+            message = await socket.receive()
     except TimeoutError:
         raise Refused(f"no start came within {within_s:g} s") from None
     if message.type == WSMsgType.TEXT:
         return read_start(message.data)
-    if message.type == WSMsgType.BINARY:
+    if message.type in {WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG}:
         raise Refused("the first message must be a start with an avatar and a sample rate")
     return None
 
@@ -123,18 +149,26 @@ async def _start(socket: WebSocketResponse, within_s: float):  # type: ignore[no
 async def _listen(socket: WebSocketResponse, head: LiveHead) -> None:
     from aiohttp import WSMsgType
 
-    began, heard_s = time.monotonic(), 0.0
-    async for message in socket:
+    messages, commands, sound = Allowance(_MESSAGES_HZ), Allowance(_COMMANDS_HZ), Allowance(1.0)
+    while True:
+        message = await socket.receive()
+        await asyncio.sleep(0)  # messages that lie ready would let nobody else's through
+        if message.type in {WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR}:
+            return
+        if not messages.spend():
+            raise Refused(f"more than {_MESSAGES_HZ} messages came in a second: send longer sound")
         if message.type == WSMsgType.BINARY:
             samples = read_samples(message.data, head.sample_rate_hz)
-            heard_s += len(samples) / head.sample_rate_hz
-            if heard_s > time.monotonic() - began + _EARLY_S:
+            if not sound.spend(len(samples) / head.sample_rate_hz):
                 raise Refused("sound came faster than it sounds: send it as it is heard")
             await head.push(samples)
         elif message.type == WSMsgType.TEXT:
-            {"flush": head.flush, "interrupt": head.interrupt}[read_command(message.data)]()
-        else:
-            return
+            command = read_command(message.data)
+            if not commands.spend():
+                raise Refused(f"more than {_COMMANDS_HZ} commands came in a second: send fewer")
+            {"flush": head.flush, "interrupt": head.interrupt}[command]()
+        elif message.type == WSMsgType.PING:
+            await socket.pong(message.data)
 
 
 async def _show(socket: WebSocketResponse, head: LiveHead, quality: int) -> None:
