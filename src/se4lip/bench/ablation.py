@@ -39,6 +39,7 @@ from se4lip.bench.record import circumstances, options
 from se4lip.bench.variants import SHIPPED
 from se4lip.features.variant import Variant
 from se4lip.io.dataset import Dataset, open_dataset
+from se4lip.io.files import writable_folder
 from se4lip.metrics.comparison import Ridge
 from se4lip.train.devices import chosen_device
 from se4lip.train.loop import duration
@@ -63,6 +64,8 @@ def ablation(
     Raises:
         InputError: a data set of which nothing is held out, or whose clips are too short.
     """
+    for folder in (work, results):
+        writable_folder(folder)
     bench = _Bench(dataset, others, work, config, on_progress, report)
     rows = bench.stage(1, config.variants, config.seeds)
     ranked = ranking(rows)

@@ -33,6 +33,7 @@ from se4lip.face.contour import LIPS, lip_contour
 from se4lip.features.base import SpeechFeatures
 from se4lip.features.catalogue import OURS, load_features
 from se4lip.io.dataset import Dataset, open_dataset
+from se4lip.io.files import writable_folder
 from se4lip.io.phones import read_phones
 from se4lip.metrics.closure import SILENCES, Phone
 from se4lip.metrics.comparison import (
@@ -109,6 +110,8 @@ def ambiguity(
     Raises:
         InputError: no held-out clips, no alignments, or features that are not here.
     """
+    for folder in (work, results):
+        writable_folder(folder)
     data, memory = open_dataset(dataset), Memory(work)
     chosen = {
         "train": evenly(clips_of(data, "train"), config.train_clips),
