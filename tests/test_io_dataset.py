@@ -1,6 +1,7 @@
 """Data sets come back as written, with the stored offset applied, or say what is wrong."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_late_sound_meets_its_lips_again(tmp_path):
     speech = tone(FRAMES / 25, 16_000, loud_from_s=10 / 25 + 2 / 25)  # two frames late
     _, lips, track = content["a"]
     write_clip(folder, "a", speech, lips, track, {})
-    set_av_offset(folder, 2, source="a.mp4")
+    set_av_offset(folder, 2, name="a")
     data = open_dataset(folder)
     loud = np.abs(data.clip("a").speech.samples) > 0.1
     assert loud.argmax() == pytest.approx(10 * 640, abs=1)
@@ -110,10 +111,21 @@ def test_late_sound_meets_its_lips_again(tmp_path):
 
 def test_offsets_are_checked(tmp_path):
     folder, _ = made(tmp_path)
-    with pytest.raises(InputError, match=r"has no source 'c.mp4': see its dataset.json"):
-        set_av_offset(folder, 1, source="c.mp4")
+    assert said(set_av_offset, folder, 1, "a.mp4") == (
+        f"data set {folder} has no recording named 'a.mp4': see the names in its dataset.json"
+    )
     with pytest.raises(InputError, match="an offset of nan frames is no number"):
         set_av_offset(folder, float("nan"))
+
+
+def test_recordings_of_one_file_name_have_offsets_of_their_own(tmp_path):
+    folder, _ = made(tmp_path)
+    index = read_index(folder)
+    alike = [replace(s, source="take.mp4", folder=f"../{s.name}") for s in index.sources]
+    write_index(folder, Index({}, tuple(alike)))
+    set_av_offset(folder, 2, name="a")
+    offsets = {s.name: s.av_offset_frames for s in read_index(folder).sources}
+    assert offsets == {"a": 2, "b": 0, "long": 0, "none": 0}
 
 
 def with_recording(tmp_path):
@@ -205,6 +217,32 @@ def test_missing_and_damaged_clips_are_refused(tmp_path):
     assert said(data.clip, "a") == again
     file.unlink()
     assert said(data.clip, "a") == f"clip {file} is missing: prepare the data set again"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "trouble"),
+    [
+        ("lips", np.zeros((30, 96, 96, 1), np.uint8), "[30, 96, 96, 1], but [30, H, W, 3]"),
+        ("lips", np.zeros((30, 0, 96, 3), np.uint8), "[30, 0, 96, 3], but [30, H, W, 3]"),
+        ("speech", np.zeros((19200, 2), np.int16), "[19200, 2], but [19200]"),
+        ("blendshapes", np.zeros((30, 51), np.float32), "[30, 51], but [30, 52]"),
+        ("landmarks_px", np.zeros((30, 468, 3), np.float32), "[30, 468, 3], but [30, 478, 3]"),
+        ("camera_from_face", np.zeros((30, 16), np.float32), "[30, 16], but [30, 4, 4]"),
+        ("lips", np.zeros((29, 96, 96, 3), np.uint8), None),
+        ("speech", np.zeros(19200, np.float32), None),
+    ],
+)
+def test_tensors_of_another_shape_are_refused(name, content, trouble, tmp_path):
+    folder, _ = made(tmp_path)
+    file = folder / "clips" / "a.safetensors"
+    with safetensors.safe_open(file, "numpy") as opened:
+        metadata = opened.metadata()
+    tensors = safetensors.numpy.load(file.read_bytes()) | {name: content}
+    file.write_bytes(safetensors.numpy.save(tensors, metadata))
+    why = f"has the shape {trouble} is needed" if trouble else "does not fit its 30 frames"
+    assert said(open_dataset(folder).clip, "a") == (
+        f"clip {file} is damaged, {name} {why}: prepare the data set again"
+    )
 
 
 def test_sweeping_removes_what_no_source_lists(tmp_path):

@@ -95,7 +95,7 @@ def clairvoyant(monkeypatch):
 def test_the_offset_of_a_data_set_is_found_stored_and_gone(tmp_path, late):
     folder = data_set(tmp_path / "set", 4, late)
     whole, own = syncing.dataset_offsets(folder)
-    assert (whole.source, own.source) == (None, "clip00.mp4")
+    assert (whole.name, own.name) == (None, "clip00")
     assert whole.frames == pytest.approx(late, abs=0.05)
     assert whole.sure
     assert syncing.store_offsets(folder, [whole, own], "all") == [whole, own]
@@ -112,6 +112,21 @@ def test_an_offset_that_is_not_sure_is_not_stored(tmp_path):
     assert not doubted.sure
     assert syncing.store_offsets(folder, [doubted], "all") == []
     assert all(entry.av_offset_frames == 0 for entry in open_dataset(folder).index.sources)
+
+
+def test_recordings_of_one_file_name_have_offsets_of_their_own(tmp_path):
+    folder = tmp_path / "set"
+    sources = []
+    for name, late in (("take", 2), ("tuesday__take", -3)):
+        write_clip(folder, name, *coded(400, late, late + 3), track(400), {"source": "take.mp4"})
+        entry = (ClipEntry(name, 0, 400),)
+        sources.append(SourceEntry(name, "take.mp4", f"../{name}", 1, "0", entry))
+    write_index(folder, Index({}, tuple(sources)))
+    found = syncing.dataset_offsets(folder, config=syncing.OffsetConfig(least_lead=1.0))
+    assert [one.name for one in found] == [None, "take", "tuesday__take"]
+    syncing.store_offsets(folder, found, "all")
+    stored = [entry.av_offset_frames for entry in open_dataset(folder).index.sources]
+    assert stored == pytest.approx([2, -3], abs=0.1)
 
 
 def test_what_one_split_says_is_stored_for_its_recordings_alone(tmp_path):

@@ -41,9 +41,13 @@ class OffsetConfig:
 
 @dataclass(frozen=True)
 class SourceOffset:
-    """How late the sound of a recording (or of all: ``source`` is None) lies, in source frames."""
+    """How late the sound of a recording (or of all: ``name`` is None) lies, in source frames.
 
-    source: str | None
+    ``name`` is that of its ``SourceEntry``, which is unique. ``reading`` is of the sound as it is
+    loaded, the stored offset applied.
+    """
+
+    name: str | None
     reading: SyncReading
     speech_seconds: float
     stored_frames: float  # what was applied on loading when this was measured
@@ -73,14 +77,14 @@ def dataset_offsets(
     rows: dict[str, list[Tensor]] = {}
     for name in clips_of(data, split):
         similarity = _similarity(model, data, name)
-        rows.setdefault(data.source(name).source, []).append(similarity)
-    stored = {entry.source: entry.av_offset_frames for entry in data.index.sources}
+        rows.setdefault(data.source(name).name, []).append(similarity)
+    stored = {entry.name: entry.av_offset_frames for entry in data.index.sources}
     whole = [part for parts in rows.values() for part in parts]
-    mean = sum(stored[source] for source in rows) / max(1, len(rows))
+    mean = sum(stored[recording] for recording in rows) / max(1, len(rows))
     found = [_read(None, whole, mean, config)]
-    for source, parts in rows.items():
+    for recording, parts in rows.items():
         if sum(map(len, parts)) / FRAME_RATE_HZ >= config.least_speech_s:
-            found.append(_read(source, parts, stored[source], config))
+            found.append(_read(recording, parts, stored[recording], config))
     known = [one for one in found if one is not None]
     if not known:
         raise InputError(
@@ -94,9 +98,9 @@ def store_offsets(path: Path, found: list[SourceOffset], split: Split) -> list[S
 
     What was heard of one ``split`` is stored for its own recordings alone.
     """
-    sure = [one for one in found if one.sure and (split == "all" or one.source is not None)]
+    sure = [one for one in found if one.sure and (split == "all" or one.name is not None)]
     for one in sure:
-        set_av_offset(path, round(one.frames, 3), one.source)
+        set_av_offset(path, round(one.frames, 3), one.name)
     return sure
 
 
@@ -107,11 +111,11 @@ def _similarity(model: SE4Lip, data: Dataset, name: str) -> Tensor:
 
 
 def _read(
-    source: str | None, parts: list[Tensor], stored_frames: float, config: OffsetConfig
+    name: str | None, parts: list[Tensor], stored_frames: float, config: OffsetConfig
 ) -> SourceOffset | None:
     rows = torch.cat(parts) if parts else torch.zeros(0, 1)
     reading = read_similarity(rows, torch.ones(len(rows), dtype=torch.bool), SyncConfig())
     if reading is None:
         return None
     sure = reading.lead >= config.least_lead and not reading.at_edge
-    return SourceOffset(source, reading, len(rows) / FRAME_RATE_HZ, stored_frames, sure)
+    return SourceOffset(name, reading, len(rows) / FRAME_RATE_HZ, stored_frames, sure)

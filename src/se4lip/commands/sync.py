@@ -75,7 +75,7 @@ def _sync_dataset(
     stored = store_offsets(path, found, split) if store else []
     if json:
         rows = [
-            {"source": one.source, "offset_frames": round(one.frames, 3), "sure": one.sure}
+            {"source": one.name, "offset_frames": round(one.frames, 3), "sure": one.sure}
             | {"speech_seconds": one.speech_seconds, **asdict(one.reading)}
             for one in found
         ]
@@ -83,7 +83,7 @@ def _sync_dataset(
     else:
         for one in found:
             print(
-                f"{one.source or path}: sound {one.frames:+.2f} frames ({one.frames * 40:+.0f} ms) "
+                f"{one.name or path}: sound {one.frames:+.2f} frames ({one.frames * 40:+.0f} ms) "
                 f"late, lead {one.reading.lead:.1f} over {one.speech_seconds:.0f} s of speech"
                 f"{'' if one.sure else ': not sure'}{', stored' if one in stored else ''}"
             )

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from se4lip.io.audio import pcm16
 from se4lip.io.files import existing_file, write_bytes
-from se4lip.types import SAMPLES_PER_FRAME, FaceTrack, InputError
+from se4lip.types import BLENDSHAPES, LANDMARKS, SAMPLES_PER_FRAME, FaceTrack, InputError
 
 FORMAT = "se4lip-dataset"
 VERSION = 1
@@ -61,7 +61,7 @@ def read_clip(file: Path, frames: int) -> tuple[dict[str, np.ndarray], dict[str,
     """Tensors and metadata of a clip of so many frames.
 
     Raises:
-        InputError: missing, damaged, newer, or of another length.
+        InputError: missing, damaged, newer, or of another length or shape.
     """
     if not file.exists():
         raise InputError(f"clip {file} is missing: prepare the data set again")
@@ -76,7 +76,7 @@ def read_clip(file: Path, frames: int) -> tuple[dict[str, np.ndarray], dict[str,
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"clip {file} is damaged: prepare the data set again") from error
     check_version(header, f"clip {file}")
-    _check_rows(file, tensors, frames)
+    _check_tensors(file, tensors, frames)
     return tensors, header
 
 
@@ -91,20 +91,38 @@ def check_version(found: dict[str, Any], what: str) -> None:
         )
 
 
-def _check_rows(file: Path, tensors: dict[str, np.ndarray], frames: int) -> None:
-    rows = {"speech": SAMPLES_PER_FRAME * frames} | dict.fromkeys(
-        ("lips", "landmarks_px", "blendshapes", "camera_from_face"), frames
-    )
+_ROWS: dict[str, tuple[int | str, ...]] = {  # of one row; letters stand for any length above 0
+    "speech": (),
+    "lips": ("H", "W", 3),
+    "landmarks_px": (LANDMARKS, 3),
+    "blendshapes": (BLENDSHAPES,),
+    "camera_from_face": (4, 4),
+}
+
+
+def _check_tensors(file: Path, tensors: dict[str, np.ndarray], frames: int) -> None:
     types = {"speech": np.int16, "lips": np.uint8}
-    for name, count in rows.items():
+    for name, row in _ROWS.items():
+        count = SAMPLES_PER_FRAME * frames if name == "speech" else frames
         found = tensors.get(name)
         if found is None or len(found) != count or found.dtype != types.get(name, np.float32):
             raise InputError(
                 f"clip {file} is damaged, {name} does not fit its {frames} frames: prepare the "
                 "data set again"
             )
-    for name in ("landmarks_px", "blendshapes", "camera_from_face"):
-        if not np.isfinite(tensors[name]).all():
+        if not _fits(found.shape[1:], row):
+            raise InputError(
+                f"clip {file} is damaged, {name} has the shape {list(found.shape)}, but "
+                f"[{', '.join(map(str, (count, *row)))}] is needed: prepare the data set again"
+            )
+        if not np.isfinite(found).all():
             raise InputError(
                 f"clip {file} is damaged, {name} holds NaN: prepare the data set again"
             )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        have > 0 if isinstance(want, str) else have == want
+        for have, want in zip(shape, wanted, strict=True)
+    )

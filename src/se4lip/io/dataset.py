@@ -289,21 +289,24 @@ def sweep(path: Path | str) -> None:
             file.unlink(missing_ok=True)
 
 
-def set_av_offset(path: Path | str, frames: float, source: str | None = None) -> None:
-    """Record that the sound lies ``frames`` late (early if negative), for one source or for all.
+def set_av_offset(path: Path | str, frames: float, name: str | None = None) -> None:
+    """Record that the sound lies ``frames`` late (early if negative), for one recording or for all.
 
-    The sound of every clip is moved earlier by as much when it is loaded, to the nearest sample.
+    ``name`` is a ``SourceEntry.name``: two folders may hold recordings of one file name. The sound
+    of every clip is moved earlier by as much when it is loaded, to the nearest sample.
 
     Raises:
-        InputError: no such data set or source, or an offset that is no number.
+        InputError: no such data set or recording, or an offset that is no number.
     """
     if not np.isfinite(frames):
         raise InputError(f"an offset of {frames} frames is no number: give one, such as 1.0")
     index = read_index(path)
-    if source is not None and source not in {entry.source for entry in index.sources}:
-        raise InputError(f"data set {path} has no source {source!r}: see its dataset.json")
+    if name is not None and name not in {entry.name for entry in index.sources}:
+        raise InputError(
+            f"data set {path} has no recording named {name!r}: see the names in its {INDEX}"
+        )
     changed = tuple(
-        replace(entry, av_offset_frames=float(frames)) if source in (None, entry.source) else entry
+        replace(entry, av_offset_frames=float(frames)) if name in (None, entry.name) else entry
         for entry in index.sources
     )
     write_index(path, replace(index, sources=changed))
