@@ -1,117 +1,27 @@
 """Content credentials: written into every video, read back, and not to be altered unnoticed."""
 
-import datetime
-import errno
 import io
 import json
-import os
 import socket
-import stat
 
 import av
 import c2pa
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from recordings import flash, record, tone, wav
-from se4lip import cli
 from se4lip.inspect_video import inspect_video
 from se4lip.io import credentials
-from se4lip.io.certificates import chosen_certificate, data_folder, own_certificate_authority
-from se4lip.io.credentials import Origin
+from se4lip.io.certificates import chosen_certificate
 from se4lip.io.pictures import labelled
 from se4lip.io.video import read_frames, write_video
-from se4lip.types import InputError, Speech
-
-SECOND = [t / 25 for t in range(25)]
-PARTS = {"avatar": ("somebody", "ab" * 32), "encoder": ("some encoder", "cd" * 32)}
-ORIGIN = Origin("synthetic speech video", parts=PARTS)
-
-
-def make(path, certificate=None, origin=ORIGIN):
-    speech = Speech(tone(1, 16_000, 0.5))
-    write_video(path, flash(SECOND, 0.5), speech, origin=origin, certificate=certificate)
-    return path
+from se4lip.types import Speech
+from signed_videos import ORIGIN, PARTS, SECOND, make, run
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     return make(tmp_path_factory.mktemp("made") / "made.mp4")
-
-
-def run(capsys, *arguments):
-    code = cli.main(["inspect", *map(str, arguments)])
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
-
-
-def pem(certificate) -> bytes:
-    return certificate.public_bytes(Encoding.PEM)
-
-
-def key_pem(key, password: bytes | None = None) -> bytes:
-    how = BestAvailableEncryption(password) if password else NoEncryption()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how)
-
-
-def name(common: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example Press"),
-            x509.NameAttribute(NameOID.COMMON_NAME, common),
-        ]
-    )
-
-
-def issued(public, authority, days=(-1, 30), purpose=True, ca=False):
-    """A certificate as an authority outside se4lip would issue it."""
-    now = datetime.datetime.now(datetime.UTC)
-    flags = dict.fromkeys(
-        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
-    ) | {"encipher_only": False, "decipher_only": False, "crl_sign": ca}
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name("authority" if ca else "newsroom"))
-        .issuer_name(name("authority"))
-        .public_key(public)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + datetime.timedelta(days=days[0]))
-        .not_valid_after(now + datetime.timedelta(days=days[1]))
-        .add_extension(x509.BasicConstraints(ca, None), critical=True)
-        .add_extension(
-            x509.KeyUsage(digital_signature=not ca, key_cert_sign=ca, **flags), critical=True
-        )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()),
-            critical=False,
-        )
-    )
-    if purpose and not ca:
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
-        made = made.add_extension(usage, critical=False)
-    return made.sign(authority, SHA256())
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return ec.generate_private_key(ec.SECP256R1())
-
-
-def files(folder, chain: bytes, key: bytes):
-    (folder / "cert.pem").write_bytes(chain)
-    (folder / "key.pem").write_bytes(key)
-    return folder / "cert.pem", folder / "key.pem"
 
 
 def test_a_video_says_what_it_is_and_by_what_it_was_made(made, capsys):
@@ -174,19 +84,71 @@ def test_whoever_alters_it_is_found_out(part, made, tmp_path, capsys):
     assert "none of that can be relied on" in printed
 
 
+def flipped(content: bytes, at: int, mask: int) -> bytes:
+    changed = bytearray(content)
+    changed[at] ^= mask
+    return bytes(changed)
+
+
+def credential(content: bytes) -> slice:
+    """The box in an MP4 that holds the credential."""
+    start = content.index(b"uuid") - 4
+    return slice(start, start + int.from_bytes(content[start : start + 4], "big"))
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (b"c2pa.actions", ""),
+        (b"c2pa.hash.bmff", ""),
+        (b"jumb", "Verify: "),
+        (b"claim_generator_info", "Decoding: "),
+        (b"urn:c2pa", ""),
+    ],
+)
+def test_a_damaged_credential_is_broken_and_no_wrong_input(names, reason, made, tmp_path, capsys):
+    content, file = made.read_bytes(), tmp_path / "damaged.mp4"
+    file.write_bytes(flipped(content, content.index(names) + 1, 0xFF))
+    assert inspect_video(file).verdict == "broken"
+    code, printed, errors = run(capsys, file)
+    assert (code, errors) == (1, "")
+    assert printed.count("can be relied on")
+    if reason:
+        assert f"{file} carries a content credential that is damaged ({reason}" in printed
+
+
+def test_no_byte_of_a_credential_makes_it_wrong_input(made, tmp_path):
+    """Every 41st byte, turned over: broken, unread (the box is not known as one any more), or in
+    the room left for larger signatures."""
+    content, file = made.read_bytes(), tmp_path / "damaged.mp4"
+    box = credential(content)
+    verdicts = []
+    for at in range(box.start + 8, box.stop, 41):
+        file.write_bytes(flipped(content, at, 0xFF))
+        verdicts.append(inspect_video(file).verdict)
+        if verdicts[-1] == "holds":
+            assert content[at - 4 : at + 4].count(0) >= 4 or at - box.start < 100
+    assert verdicts.count("broken") > 0.5 * len(verdicts)
+    assert verdicts.count("none") <= 1
+
+
+def test_a_file_that_is_damaged_elsewhere_and_unsigned_is_wrong_input(tmp_path, capsys):
+    plain = record(tmp_path / "plain.mp4", flash(SECOND, 0.5), SECOND)
+    content = plain.read_bytes()
+    plain.write_bytes(flipped(content, content.index(b"mdat") - 3, 0xFF))
+    code, printed, errors = run(capsys, plain)
+    assert (code, printed) == (2, "")
+    assert errors.count("\n") == 1
+
+
 def test_a_credential_cannot_be_moved_to_another_video(made, tmp_path):
     """The box that holds it, cut out of one file and put in place of another's."""
-
-    def box(content: bytes) -> slice:
-        start = content.index(b"uuid") - 4
-        return slice(start, start + int.from_bytes(content[start : start + 4], "big"))
-
     other = tmp_path / made.name
     write_video(other, flash(SECOND, 0.2), Speech(tone(1, 16_000)), origin=ORIGIN)
     theirs, ours = other.read_bytes(), made.read_bytes()
-    gap = box(theirs)
-    assert gap.stop - gap.start == box(ours).stop - box(ours).start
-    other.write_bytes(theirs[: gap.start] + ours[box(ours)] + theirs[gap.stop :])
+    gap = credential(theirs)
+    assert gap.stop - gap.start == credential(ours).stop - credential(ours).start
+    other.write_bytes(theirs[: gap.start] + ours[credential(ours)] + theirs[gap.stop :])
     assert (inspect_video(other).verdict, inspect_video(other).changed) == ("broken", True)
 
 
@@ -223,149 +185,6 @@ def test_writing_it_anew_strips_the_credential_and_the_comment_is_not_believed(m
     found = inspect_video(copy)
     assert (found.verdict, found.synthetic) == ("none", None)
     assert found.sentence().endswith(f"(nothing protects its comment {found.tags['comment']!r})")
-
-
-def test_another_computer_is_not_vouched_for_unless_its_authority_is_trusted(
-    tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setenv("SE4LIP_DATA", str(tmp_path / "theirs"))
-    video = make(tmp_path / "a.mp4")
-    root = tmp_path / "root.pem"
-    root.write_bytes(own_certificate_authority())
-    monkeypatch.setenv("SE4LIP_DATA", str(tmp_path / "ours"))
-    assert (inspect_video(video).verdict, inspect_video(video).trusted) == ("holds", False)
-    assert ", for whom no authority known here vouches, the sig" in run(capsys, video)[1]
-    assert inspect_video(video, root).trusted
-    (tmp_path / "no.pem").write_text("hello")
-    assert run(capsys, video, "--trust", tmp_path / "no.pem") == (
-        2,
-        "",
-        f"se4lip: there is no certificate in {tmp_path / 'no.pem'}: "
-        "give a PEM file of trusted authorities\n",
-    )
-
-
-def test_this_computers_certificate_is_made_once_and_only_for_its_user(tmp_path, monkeypatch):
-    monkeypatch.setenv("SE4LIP_DATA", str(tmp_path / "data"))
-    first = chosen_certificate()
-    (file,) = data_folder().iterdir()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert chosen_certificate().chain == first.chain
-    assert first.key.decode() not in repr(first)
-    subject = x509.load_pem_x509_certificates(first.chain)[0].subject.rfc4514_string()
-    assert os.environ.get("USER", "nobody") not in subject
-    assert socket.gethostname() not in subject
-    file.write_text("spoilt")
-    with pytest.raises(InputError, match="no PEM certificate"):
-        chosen_certificate()
-
-
-def test_where_nothing_can_be_kept_it_lasts_for_one_run(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("SE4LIP_DATA", str(tmp_path / "file" / "data"))
-    assert inspect_video(make(tmp_path / "a.mp4")).verdict == "holds"
-    assert own_certificate_authority() is None
-
-
-@pytest.mark.parametrize(
-    "make_key",
-    [
-        lambda: rsa.generate_private_key(65537, 2048),
-        lambda: ec.generate_private_key(ec.SECP384R1()),
-        ed25519.Ed25519PrivateKey.generate,
-    ],
-    ids=["RSA", "P-384", "Ed25519"],
-)
-def test_the_users_own_certificate_signs(make_key, authority, tmp_path, monkeypatch, capsys):
-    key = make_key()
-    root = pem(issued(authority.public_key(), authority, ca=True))
-    given = files(tmp_path, pem(issued(key.public_key(), authority)) + root, key_pem(key))
-    video = make(tmp_path / "a.mp4", chosen_certificate(given))
-    assert inspect_video(video).signer == "newsroom"
-    (tmp_path / "root.pem").write_bytes(root)
-    assert run(capsys, video, "--trust", tmp_path / "root.pem")[1].count(
-        "signed by 'newsroom', for whom an authority you trust vouches, the signature holds"
-    )
-    monkeypatch.setenv("SE4LIP_CREDENTIALS", os.pathsep.join(map(str, given)))
-    assert inspect_video(make(tmp_path / "b.mp4")).signer == "newsroom"
-
-
-def unusable(kind: str, authority):
-    """Chain, key, and what is said of them."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    chain = pem(issued(key.public_key(), authority))
-    accepted = (
-        "give one that is valid today, was issued by another certificate, and has the key usage "
-        "digitalSignature and the extended key usage emailProtection"
-    )
-    other = ec.generate_private_key(ec.SECP256R1())
-    odd = ec.generate_private_key(ec.SECP256K1())
-    expired = issued(key.public_key(), authority, days=(-30, -10))
-    purposeless = issued(key.public_key(), authority, purpose=False)
-    return {
-        "another key": (chain, key_pem(other), ": the key belongs to another certificate: give"),
-        "locked key": (chain, key_pem(key, b"secret"), ": the key is locked by a password, a"),
-        "no key": (chain, b"hello", ": the key is no PEM private key, a plain one is needed: give"),
-        "no certificate": (b"hello", key_pem(key), ": there is no PEM certificate in the first: g"),
-        "odd curve": (
-            pem(issued(odd.public_key(), authority)),
-            key_pem(odd),
-            ": C2PA knows keys of RSA, Ed25519 and the NIST curves only: give",
-        ),
-        "expired": (
-            pem(expired),
-            key_pem(key),
-            f"(the certificate was not valid at time of signing): {accepted}",
-        ),
-        "no purpose": (pem(purposeless), key_pem(key), f"(the certificate is invalid): {accepted}"),
-    }[kind]
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *("another key", "locked key", "no key", "no certificate"),
-        *("odd curve", "expired", "no purpose"),
-    ],
-)
-def test_a_certificate_that_cannot_sign_is_told_before_anything_is_drawn(kind, authority, tmp_path):
-    chain, key, said = unusable(kind, authority)
-    given = files(tmp_path, chain, key)
-
-    def drawn():
-        raise AssertionError("something was drawn")
-        yield
-
-    with pytest.raises(InputError) as caught:
-        write_video(tmp_path / "a.mp4", drawn(), None, certificate=chosen_certificate(given))
-    assert f"certificate {given[0]} with key {given[1]}" in str(caught.value)
-    assert said in str(caught.value)
-    assert not (tmp_path / "a.mp4").exists()
-
-
-def test_certificates_that_are_not_there_are_told(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"^cannot read certificate .*no such file"):
-        chosen_certificate((tmp_path / "a", tmp_path / "b"))
-    monkeypatch.setenv("SE4LIP_CREDENTIALS", "one.pem")
-    with pytest.raises(InputError, match=r"^SE4LIP_CREDENTIALS names 1 files, two are needed"):
-        chosen_certificate()
-
-
-def test_a_disk_that_is_full_when_it_is_signed_leaves_the_old_video(tmp_path, monkeypatch):
-    video = tmp_path / "a.mp4"
-    video.write_bytes(b"old")
-
-    def full(self, data):
-        self.trouble = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        raise self.trouble
-
-    monkeypatch.setattr(credentials._Goal, "write", full)
-    with pytest.raises(
-        InputError, match=r"^cannot write .*/a\.mp4: no space left on device: free some space$"
-    ):
-        make(video)
-    assert video.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [video]
 
 
 def signed_by_others(video, path, manifest, parent=None, remote=None) -> None:

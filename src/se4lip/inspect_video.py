@@ -29,7 +29,8 @@ class Inspection:
     Everything but ``tags``, which anybody can write, is what the latest credential says; of a
     broken one it is worth nothing. ``synthetic`` is true where it, or one that it builds upon,
     says so. ``parts`` are what se4lip names: avatar, encoder. ``trusted``: the signer belongs to
-    this computer or to an authority given. ``changed``: the file is not what was signed.
+    this computer or to an authority given. ``changed``: the file is not what was signed, None where
+    that cannot be told. ``failures`` are C2PA's codes, or why a broken credential cannot be read.
     ``elsewhere``: the address of a credential that is not in the file; it is not fetched.
     """
 
@@ -62,6 +63,11 @@ class Inspection:
                 )
             comment = self.tags.get("comment")
             return said if comment is None else f"{said} (nothing protects its comment {comment!r})"
+        if self.verdict == "broken" and self.changed is None:
+            return (
+                f"{self.video} carries a content credential that is damaged "
+                f"({', '.join(self.failures)}), and nothing of what it says can be relied on"
+            )
         if self.verdict == "broken":
             trouble = "was changed after it was signed"
             if not self.changed:
@@ -115,6 +121,8 @@ def inspect_video(video: Path, trusted: Path | None = None) -> Inspection:
         return Inspection(video, "none", tags=tags)
     if "elsewhere" in found:
         return Inspection(video, "none", elsewhere=found["elsewhere"], tags=tags)
+    if "unreadable" in found:
+        return Inspection(video, "broken", failures=(found["unreadable"],), tags=tags)
     manifests: dict[str, Any] = found.get("manifests", {})
     latest = manifests.get(found.get("active_manifest", ""), {})
     actions = _actions(latest)

@@ -22,6 +22,7 @@ SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 MEDIA_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime"}
 PART_PREFIX = "se4lip."
 _ELSEWHERE = "must fetch remote manifests from url "  # what C2PA says instead of fetching
+_NO_MEDIA = "asset could not be parsed"  # of a file that is damaged outside its credential
 _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {
@@ -129,7 +130,8 @@ def read_credentials(path: Path | str, trusted: Path | None = None) -> dict[str,
     """All credentials of a media file with C2PA's judgement of them, as its JSON; None without any.
 
     A file may only name an address where its credential lies: ``{"elsewhere": ADDRESS}``, not
-    fetched. ``trusted`` is a PEM file of authorities to believe, beside the one of this computer.
+    fetched. A credential that is there and too damaged to be read: ``{"unreadable": REASON}``.
+    ``trusted`` is a PEM file of authorities to believe, beside the one of this computer.
 
     Raises:
         InputError: the file, or that of the authorities, cannot be read.
@@ -151,8 +153,10 @@ def read_credentials(path: Path | str, trusted: Path | None = None) -> dict[str,
             _, elsewhere, address = str(error).partition(_ELSEWHERE)
             if elsewhere:
                 return {"elsewhere": address}
+            if not isinstance(error, c2pa.C2paError.Io) and _NO_MEDIA not in str(error):
+                return {"unreadable": str(error)}
             raise InputError(
-                f"the content credentials of {path} cannot be read ({error}): fetch the file again"
+                f"{path} cannot be searched for content credentials ({error}): fetch it again"
             ) from error
 
 
