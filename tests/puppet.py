@@ -12,11 +12,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from recordings import record
-from se4lip.face.expression import INNER_LIPS, OUTER_LIPS
-from se4lip.face.pose import RIGID
 from se4lip.head.splat.canonical import FACE_OVAL
 from se4lip.io import dataset as store
 from se4lip.io.dataset import ClipEntry, Index, SourceEntry
+from se4lip.mesh import INNER_LIPS, OUTER_LIPS, RIGID
 from se4lip.types import Camera, FaceTrack
 
 WIDTH_PX, HEIGHT_PX = 160, 128

@@ -6,16 +6,15 @@ import pytest
 import puppet
 from se4lip.face.expression import (
     EYE_CODE,
-    INNER_LIPS,
-    OUTER_LIPS,
     eye_codes,
     fit_eyes,
     fit_mouth,
     lower_share,
 )
+from se4lip.mesh import LIPS as LIP_POINTS
 from se4lip.types import InputError
 
-LIPS = list(OUTER_LIPS + INNER_LIPS)
+LIPS = list(LIP_POINTS)
 
 
 def clips(blink=True):

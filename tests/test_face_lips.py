@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 
 from faces import head, mask
 from se4lip.face.lips import (
-    MOUTH_CORNERS,
     LipsConfig,
     crop_lips,
     image_from_lips_transforms,
-    smoothed,
 )
+from se4lip.mesh import MOUTH_CORNERS
 from se4lip.types import FaceTrack
 
 
@@ -121,26 +120,6 @@ def test_few_frames_are_enough(frames):
     transforms = image_from_lips_transforms(track(still(frames)))
     assert transforms.shape == (frames, 2, 3)
     assert np.isfinite(transforms).all()
-
-
-@given(
-    frames=st.integers(1, 80),
-    slope=st.floats(-5, 5),
-    start=st.floats(-100, 100),
-    sigma_s=st.just(0.0) | st.floats(1e-3, 1.0),
-)
-def test_smoothing_keeps_lines(frames, slope, start, sigma_s):
-    line = (start + slope * np.arange(frames))[:, None]
-    np.testing.assert_allclose(smoothed(line, sigma_s), line, atol=1e-6)
-
-
-def test_smoothing_is_the_gaussian_it_says():
-    impulse = np.zeros((101, 1))
-    impulse[50] = 1
-    response = smoothed(impulse, 0.12)[:, 0]
-    times = (np.arange(101) - 50) / 25
-    assert response.sum() == pytest.approx(1)
-    assert np.sqrt((response * times**2).sum()) == pytest.approx(0.12, rel=0.03)
 
 
 def ramp(height=200, width=300):

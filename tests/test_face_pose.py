@@ -2,19 +2,16 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import puppet
 from se4lip.face.pose import (
-    RIGID,
     PoseConfig,
     fit_head,
     follow_head,
     head_points,
-    smooth,
     smooth_poses,
 )
+from se4lip.mesh import RIGID
 from se4lip.types import InputError
 
 STILL = PoseConfig(smooth_frames=0, depth_smooth_frames=0)
@@ -78,21 +75,6 @@ def test_smoothing_takes_noise_out_of_poses_and_leaves_rotations():
     assert np.abs(calm - true).mean() < 0.6 * np.abs(noisy - true).mean()
     turned = calm[:, :, :3] @ calm[:, :, :3].transpose(0, 2, 1)
     np.testing.assert_allclose(turned, np.eye(3)[None].repeat(100, 0), atol=1e-12)
-
-
-@given(st.integers(1, 40), st.floats(0, 8), st.floats(-5, 5), st.floats(-5, 5))
-def test_a_steady_drift_passes_the_smoothing_unchanged(frames, sigma, start, slope):
-    line = (start + slope * np.arange(frames))[:, None]
-    np.testing.assert_allclose(smooth(line, sigma), line, atol=1e-9)
-
-
-def test_smoothing_of_an_impulse_is_the_gaussian_window():
-    impulse = np.zeros((21, 1))
-    impulse[10] = 1
-    got = smooth(impulse, 1.5)[:, 0]
-    want = np.exp(-0.5 * ((np.arange(21) - 10) / 1.5) ** 2)
-    want[np.abs(np.arange(21) - 10) > 5] = 0  # cut at three standard deviations
-    np.testing.assert_allclose(got, want / want.sum(), atol=1e-12)
 
 
 def test_no_frames_is_an_error_that_says_what_to_do():

@@ -3,9 +3,10 @@ import pytest
 import torch
 
 import puppet
-from se4lip.face.expression import INNER_LIPS, OUTER_LIPS, lower_share
+from se4lip.face.expression import lower_share
 from se4lip.head.camera import project_px
 from se4lip.head.splat.canonical import FACE_OVAL, canonical_head, distance_to, inside
+from se4lip.mesh import INNER_LIPS, OUTER_LIPS
 
 SQUARE = np.array([[1.0, 1.0], [5.0, 1.0], [5.0, 5.0], [1.0, 5.0]])
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from se4lip.face import contour
+from se4lip import mesh
 from se4lip.metrics import landmarks as measure
 from se4lip.metrics.landmarks import (
     blendshape_error,
@@ -33,7 +33,7 @@ def _face(aperture: np.ndarray, width: float = 0.3) -> np.ndarray:
     base = rng.uniform(-0.4, 0.4, (478, 3)) * _FACE_PX
     base[list(measure.WIDEST)] = [(-_FACE_PX / 2, 0, 9), (_FACE_PX / 2, 0, 9)]
     face = np.repeat(base[None], len(aperture), axis=0)
-    for ring, thick in ((measure.OUTER_LIPS, 6.0), (measure.INNER_LIPS, 0.0)):
+    for ring, thick in ((mesh.OUTER_LIPS, 6.0), (mesh.INNER_LIPS, 0.0)):
         along = np.abs(np.arange(20) - 10) / 10  # 1 at the first corner, 0 at the other
         x = (0.5 - along) * width * _FACE_PX
         side = np.where(np.arange(20) <= 10, 1.0, -1.0)  # lower lip first
@@ -218,9 +218,3 @@ def test_tracks_of_different_length_are_refused_in_one_sentence() -> None:
     assert str(wrong.value) == (
         "50 and 49 frames cannot be compared one by one: cut both to the same part"
     )
-
-
-def test_the_judge_and_the_encoder_mean_the_same_lips() -> None:
-    # Written down twice, because a judge imports nothing of what it judges.
-    assert set(measure.LIPS) == set(contour.LIPS)
-    assert tuple(range(52))[measure.MOUTH_BLENDSHAPES] == contour.MOUTH_BLENDSHAPES

@@ -9,13 +9,14 @@ import torch
 import puppet
 from se4lip.artifacts.avatar import load_avatar, save_avatar
 from se4lip.artifacts.encoder import EncoderIdentity
-from se4lip.face.expression import INNER_LIPS, OUTER_LIPS, fit_mouth
+from se4lip.face.expression import fit_mouth
 from se4lip.face.pose import apply, project_px
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.io.dataset import open_dataset
 from se4lip.io.video import probe_video, read_frames
 from se4lip.io.weights import load_weights, save_weights
+from se4lip.mesh import LIPS, OUTER_LIPS
 from se4lip.metrics.landmarks import correlation
 from se4lip.speak_audio import mouth_codes, speak
 from se4lip.train.avatar import AvatarRecipe, relisten, train_avatar
@@ -65,7 +66,7 @@ def test_lips_in_other_voices_are_heard_beside_its_own(made, tmp_path):
     folder, file, _ = made
     recipe = replace(RECIPE, speech=replace(RECIPE.speech, steps=20, validate_every=20))
     found = []
-    for name, also_heard in (("alone", None), ("with", folder / "dataset")):
+    for name, also_heard in (("alone", ()), ("with", [folder / "dataset"])):
         again = relisten(
             *(folder / "dataset", tmp_path / name, recipe, file),
             features=folder / "features",
@@ -230,7 +231,7 @@ def test_an_error_of_the_mouth_is_told_in_millimetres():
     with torch.no_grad():
         window.code.weight.zero_()  # always the mean mouth
         window.code.bias.zero_()
-    lips = list(OUTER_LIPS + INNER_LIPS)
+    lips = list(LIPS)
     apart = mouth.decode(heard.mouth)[:, lips] - mouth.shape_cm[lips]
     want = 10 * np.linalg.norm(apart[..., :2], axis=-1).mean()
     assert task.validate(window)["lips_mm"] == pytest.approx(want, rel=1e-4)

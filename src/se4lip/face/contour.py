@@ -1,7 +1,7 @@
 """The moving contour of the lips, freed of head pose, face size and the speaker's own mouth.
 
 What remains is motion, which is what speech explains, and which looks the same on a face that no
-network has seen. Landmark numbers are MediaPipe's (face mesh topology).
+network has seen.
 """
 
 from __future__ import annotations
@@ -9,58 +9,19 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32, Int
 
+from se4lip.mesh import (
+    FOREHEAD,
+    LIPS,
+    MOUTH_BLENDSHAPES,
+    NOSE_BASE,
+    NOSTRILS,
+    OUTER_EYE_CORNERS,
+    OUTER_LIPS,
+    STEADY,
+)
 from se4lip.types import FaceTrack
 
-# From the right corner along the lower lip to the left corner and back along the upper lip.
-OUTER_LIPS = (
-    61,
-    146,
-    91,
-    181,
-    84,
-    17,
-    314,
-    405,
-    321,
-    375,
-    291,
-    409,
-    270,
-    269,
-    267,
-    0,
-    37,
-    39,
-    40,
-    185,
-)
-INNER_LIPS = (
-    78,
-    95,
-    88,
-    178,
-    87,
-    14,
-    317,
-    402,
-    318,
-    324,
-    308,
-    415,
-    310,
-    311,
-    312,
-    13,
-    82,
-    81,
-    80,
-    191,
-)
-LIPS = OUTER_LIPS + INNER_LIPS
-# Points that speech does not move: forehead, temples, eye corners, bridge and base of the nose.
-STEADY = (10, 109, 338, 67, 297, 127, 356, 33, 133, 362, 263, 168, 6, 197, 195, 5, 48, 278)
-RIGHT_EYE, LEFT_EYE, FOREHEAD, NOSE_BASE = 33, 263, 10, 2
-MOUTH_BLENDSHAPES = tuple(range(23, 50))  # jawForward .. mouthUpperUpRight
+_STEADY = (*STEADY, *NOSTRILS)
 CONTOUR_WIDTH = 3 * len(LIPS) + len(MOUTH_BLENDSHAPES)
 
 _MIRRORED_PAIRS = (
@@ -83,21 +44,22 @@ def face_points(track: FaceTrack, points: tuple[int, ...]) -> Float32[np.ndarray
     (Kabsch 1976); one scale serves the whole clip, so a leaning head does not open its mouth.
     """
     landmarks = track.landmarks_px.astype(np.float64)
-    steady = landmarks[:, STEADY]
+    steady = landmarks[:, _STEADY]
     mean = steady[len(steady) // 2]
     for _ in range(3):  # the mean face and the turns onto it settle at once
         turns, shifts = _rigid(steady, mean)
         mean = (np.einsum("tij,tkj->tki", turns, steady) + shifts[:, None]).mean(0)
     moved = np.einsum("tij,tkj->tki", turns, landmarks) + shifts[:, None]
     face = moved.mean(0)
-    across = face[LEFT_EYE] - face[RIGHT_EYE]
+    right_eye, left_eye = face[list(OUTER_EYE_CORNERS)]
+    across = left_eye - right_eye
     unit = np.linalg.norm(across)
     x = across / unit
     y = face[NOSE_BASE] - face[FOREHEAD]
     y = y - x * (x @ y)
     y = y / np.linalg.norm(y)
     axes = np.stack((x, y, np.cross(x, y)))
-    origin = (face[LEFT_EYE] + face[RIGHT_EYE]) / 2
+    origin = (left_eye + right_eye) / 2
     return ((moved[:, points] - origin) @ axes.T / unit).astype(np.float32)
 
 
@@ -130,6 +92,7 @@ def _rigid(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rotations and shifts that take each ``source[t]`` nearest to ``target``."""
     centre, goal = source.mean(1, keepdims=True), target.mean(0)
+    # As `rigid.nearest_rotations`, in another order: encoders have learned from these very bits.
     u, _, vt = np.linalg.svd(np.einsum("tki,kj->tij", source - centre, target - goal))
     flip = np.sign(np.linalg.det(np.einsum("tij,tjk->tik", u, vt)))
     u[:, :, 2] *= flip[:, None]

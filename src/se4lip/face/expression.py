@@ -15,22 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
+from se4lip.mesh import EYE_LINE, LIPS, NOSE_BASE
 from se4lip.types import LANDMARKS, InputError
 
 Points = Float[np.ndarray, "T 478 3"]
 
-OUTER_LIPS = (
-    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375),
-    *(291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
-)
-INNER_LIPS = (
-    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324),
-    *(308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
-)
 MOST_FRAMES = 4000  # that a model is fitted to; more change nothing
-UPPER_INNER_LIP, LOWER_INNER_LIP = 13, 14
-EYE_LINE = (33, 133, 362, 263)  # corners of the eyes
-NOSE_BASE = 2
 
 # name: blendshapes whose signed mean it is (MediaPipe's order)
 EYE_CODE: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -68,7 +58,7 @@ class MouthModel:
     """Linear model of the lower face: ``shape + codes @ basis``. Codes have mean 0 and spread 1.
 
     ``basis_cm`` is how far each landmark goes per unit of each code, ``encoder`` the least-squares
-    way back from displacements, ``rest`` the code of a closed mouth.
+    way back from displacements.
     """
 
     shape_cm: Float[np.ndarray, "478 3"]
@@ -102,7 +92,7 @@ def fit_mouth(clips_cm: Sequence[Points], width: int) -> MouthModel:
         )
     shape = points.mean(0)
     weights = lower_share(shape, shape) * 0.3
-    weights[list(OUTER_LIPS + INNER_LIPS)] = 1
+    weights[list(LIPS)] = 1
     # Depth of single pictures is the tracker's guess: it takes part, but decides little.
     weights = weights[:, None] * [1, 1, 0.3]
     moved = (points - shape).reshape(len(points), -1)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
-from se4lip.face.lips import OUTER_EYE_CORNERS, STABLE
 from se4lip.face.tracker import Face, Tracker
+from se4lip.mesh import OUTER_EYE_CORNERS, STABLE
 from se4lip.types import FRAME_RATE_HZ, FaceTrack, InputError, within
 
 _THUMBNAIL = 16

@@ -15,13 +15,10 @@ import torch
 from jaxtyping import Float, Float64, UInt8
 from torch.nn import functional
 
+from se4lip.face.rigid import nearest_rotations
+from se4lip.face.smoothing import smoothed
+from se4lip.mesh import MOUTH_CORNERS, OUTER_EYE_CORNERS, STABLE
 from se4lip.types import FRAME_RATE_HZ, FaceTrack, within
-
-# Points of MediaPipe's mesh that speech does not move: eye corners, forehead, bridge of the nose,
-# temples.
-STABLE = np.array([33, 133, 362, 263, 168, 6, 197, 195, 8, 9, 151, 10, 127, 356])
-OUTER_EYE_CORNERS = (33, 263)
-MOUTH_CORNERS = (61, 291)
 
 
 @dataclass(frozen=True)
@@ -63,11 +60,13 @@ def image_from_lips_transforms(
     down /= np.linalg.norm(down)
     anchor = np.median(local, axis=0) + config.below_mouth_corners * eye_distance * down
 
-    scale = np.exp(smoothed(np.log(scale)[:, None], config.scale_smooth_s)[:, 0])
+    scale = np.exp(smoothed(np.log(scale)[:, None], config.scale_smooth_s * FRAME_RATE_HZ)[:, 0])
     place = centre + scale[:, None] * np.einsum("tij,j->ti", rotation, anchor)
-    place = smoothed(place[:, :2], config.motion_smooth_s)
+    place = smoothed(place[:, :2], config.motion_smooth_s * FRAME_RATE_HZ)
     # Roll from the direction of the eyes in the picture, smoothed as a vector: angles wrap.
-    roll = smoothed(np.einsum("tij,j->ti", rotation, across)[:, :2], config.motion_smooth_s)
+    roll = smoothed(
+        np.einsum("tij,j->ti", rotation, across)[:, :2], config.motion_smooth_s * FRAME_RATE_HZ
+    )
     roll /= np.linalg.norm(roll, axis=1, keepdims=True)
     half_px = 0.5 * config.width * eye_distance * scale
     transforms = np.empty((len(track), 2, 3))
@@ -93,19 +92,6 @@ def crop_lips(
     return crops
 
 
-def smoothed(signal: Float64[np.ndarray, "T C"], sigma_s: float) -> Float64[np.ndarray, "T C"]:
-    """Gaussian smoothing along time; the ends are continued by point reflection (a line stays)."""
-    sigma = sigma_s * FRAME_RATE_HZ
-    reach = min(int(np.ceil(3 * sigma)), len(signal) - 1)
-    if reach < 1:
-        return signal
-    padded = np.pad(signal, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=0)
-    return windows @ kernel
-
-
 def _rigid_motion(
     points: Float64[np.ndarray, "T K 3"],
 ) -> tuple[Float64[np.ndarray, " T"], Float64[np.ndarray, "T 3 3"], Float64[np.ndarray, "T 3"]]:
@@ -119,11 +105,8 @@ def _rigid_motion(
     reference = shapes[np.argsort(size)[len(size) // 2]] / np.median(size)
     for _ in range(3):
         covariance = np.einsum("tki,kj->tij", shapes, reference)
-        u, singular, vt = np.linalg.svd(covariance)
-        flip = np.ones((len(points), 3))
-        flip[:, 2] = np.sign(np.linalg.det(u @ vt))
-        rotation = (u * flip[:, None]) @ vt
-        scale = (singular * flip).sum(1) / (reference**2).sum()
+        rotation, stretches = nearest_rotations(covariance)
+        scale = stretches.sum(1) / (reference**2).sum()
         aligned = np.einsum("tji,tkj->tki", rotation, shapes) / scale[:, None, None]
         reference = aligned.mean(0)
     return scale, rotation, centre

@@ -23,9 +23,10 @@ from se4lip.face.pose import (
     follow_head,
     head_points,
     project_px,
-    smooth,
 )
+from se4lip.face.smoothing import smoothed
 from se4lip.face.torso import TorsoTemplate, follow_torso
+from se4lip.mesh import CHIN, OUTER_EYE_CORNERS
 from se4lip.types import Camera, FaceTrack
 
 Pictures = UInt8[np.ndarray, "T H W 3"]
@@ -143,18 +144,18 @@ class Person:
 
     def mouth_codes(self, track: FaceTrack, poses: Poses) -> Float32[np.ndarray, "T K"]:
         codes = self.mouth.encode(head_points(track.landmarks_px, poses, self.skull))
-        return smooth(codes, _MOUTH_SMOOTH_FRAMES).astype(np.float32)
+        return smoothed(codes, _MOUTH_SMOOTH_FRAMES).astype(np.float32)
 
     def eyes(self, track: FaceTrack) -> Float32[np.ndarray, "T E"]:
         codes = eye_codes(track.blendshapes) - self.eyes_mean
-        return smooth(codes, _EYES_SMOOTH_FRAMES).astype(np.float32)
+        return smoothed(codes, _EYES_SMOOTH_FRAMES).astype(np.float32)
 
     def torso_poses(self, pictures: Pictures, poses: Poses) -> Float[np.ndarray, "T 3 4"]:
         """``camera_from_torso`` of consecutive framed pictures; the head's where it is all there
         is."""
         if self.torso is None:
             return poses
-        found = smooth(follow_torso(pictures, self.torso), _TORSO_SMOOTH_FRAMES)
+        found = smoothed(follow_torso(pictures, self.torso), _TORSO_SMOOTH_FRAMES)
         return torso_in_camera(found, self.torso, self.camera, self.mean_pose)
 
     def look_code(self, pictures: Pictures, poses: Poses) -> Float32[np.ndarray, " L"]:
@@ -223,7 +224,7 @@ def look_thumbnail(
     small = functional.avg_pool2d(laid, 4).mean(0).permute(1, 2, 0).numpy()
     face = project_px(camera, apply(canonical[None], skull.shape_cm)[0]) * (_LOOK_PX / size)
     y, x = np.mgrid[:_LOOK_PX, :_LOOK_PX] + 0.5
-    eyes_y, chin_y = face[[33, 263], 1].mean(), face[152, 1]
+    eyes_y, chin_y = face[list(OUTER_EYE_CORNERS), 1].mean(), face[CHIN, 1]
     speaking = (
         (y > eyes_y) & (y < chin_y + 1) & (x > face[:, 0].min() - 1) & (x < face[:, 0].max() + 1)
     )

@@ -17,25 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from se4lip.face.rigid import nearest_rotations, similarities
+from se4lip.face.smoothing import smoothed
+from se4lip.mesh import CHIN, FOREHEAD, RIGID, WIDEST
 from se4lip.types import LANDMARKS, Camera, InputError
 
 Points = Float[np.ndarray, "T 478 3"]
 Poses = Float[np.ndarray, "T 3 4"]
 
-FACE_WIDTH_CM = 14.0  # between landmarks 234 and 454, the mesh's widest points
-_RIGHT_SIDE, _LEFT_SIDE = 234, 454
-FOREHEAD, CHIN = 10, 152
-
-# Forehead, temples, cheekbones, nose, eye corners: nothing that lips, jaw, lids or brows pull
-# along.
-RIGID = (
-    *(10, 338, 297, 332, 284, 251, 109, 67, 103, 54, 21, 151, 337, 299, 333, 298, 108, 69, 104, 68),
-    *(9, 8, 389, 356, 454, 162, 127, 234, 264, 34, 447, 227, 345, 116, 372, 143, 33, 133, 362, 263),
-    *(168, 6, 197, 195, 5, 4, 1, 45, 275, 51, 281, 48, 278, 64, 294, 98, 327, 2, 94, 19, 220, 440),
-    *(115, 344, 131, 360, 198, 420, 236, 456, 3, 248, 196, 419, 122, 351, 193, 417, 188, 412, 174),
-    *(399, 217, 437, 126, 355, 209, 429, 49, 279, 102, 331, 117, 118, 119, 346, 347, 348, 123, 352),
-    *(50, 280, 101, 330, 100, 329, 47, 277),
-)
+FACE_WIDTH_CM = 14.0  # between the mesh's widest points
 
 
 @dataclass(frozen=True)
@@ -110,25 +100,9 @@ def smooth_poses(poses: Poses, sigma_frames: float) -> Poses:
 
     Rotations are averaged as matrices and brought back to rotations.
     """
-    smoothed = smooth(poses.reshape(len(poses), 12), sigma_frames).reshape(-1, 3, 4)
-    smoothed[:, :, :3] = _nearest_rotation(smoothed[:, :, :3])
-    return smoothed
-
-
-def smooth(track: Float[np.ndarray, "T K"], sigma_frames: float) -> Float[np.ndarray, "T K"]:
-    """Each column averaged over time by a Gaussian window.
-
-    The ends are continued by point reflection, so that a steady drift is kept to the last frame.
-    """
-    reach = min(int(np.ceil(3 * sigma_frames)), len(track) - 1)
-    if sigma_frames < 0.1 or reach < 1:  # the window is one frame wide
-        return track.copy()
-    window = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_frames) ** 2)
-    window /= window.sum()
-    before = 2 * track[:1] - track[reach:0:-1]
-    after = 2 * track[-1:] - track[-2 : -reach - 2 : -1]
-    extended = np.concatenate((before, track, after))
-    return sum(w * extended[i : i + len(track)] for i, w in enumerate(window))  # type: ignore
+    found = smoothed(poses.reshape(len(poses), 12), sigma_frames).reshape(-1, 3, 4)
+    found[:, :, :3], _ = nearest_rotations(found[:, :, :3])
+    return found
 
 
 def head_points(landmarks_px: Points, poses: Poses, skull: Skull) -> Points:
@@ -199,7 +173,7 @@ def _followed(
         poses = _first_poses(landmarks, skull.shape_cm, skull.camera)
         for _ in range(2):
             poses = _refine_poses(poses, landmarks, skull, config)
-        poses[:, 2, 3:] = smooth(poses[:, 2, 3:], config.depth_smooth_frames)
+        poses[:, 2, 3:] = smoothed(poses[:, 2, 3:], config.depth_smooth_frames)
         for _ in range(2):
             poses = _refine_poses(poses, landmarks, skull, config, freedom=5)
         error_px = _residuals(poses, skull.shape_cm, landmarks, skull.camera)[:, rigid]
@@ -213,12 +187,15 @@ def _first_shape(landmarks: Points) -> np.ndarray:
     rigid = list(RIGID)
     mean = landmarks[len(landmarks) // 2]
     for _ in range(3):
-        turns, scales, shifts = _similarities(landmarks[:, rigid], mean[rigid])
+        source = landmarks[:, rigid]
+        target = np.broadcast_to(mean[rigid], source.shape)
+        turns, scales, shifts = similarities(source, target)
         moved = landmarks @ (scales[:, None, None] * turns).mT + shifts[:, None]
         mean = moved.mean(0)
     mean = mean - mean[rigid].mean(0)
     # upright and frontal: the x axis through the sides of the face, y along its middle
-    x = mean[_LEFT_SIDE] - mean[_RIGHT_SIDE]
+    right, left = mean[list(WIDEST)]
+    x = left - right
     width = np.linalg.norm(x)
     y = mean[CHIN] - mean[FOREHEAD]
     x = x / width
@@ -231,32 +208,10 @@ def _first_poses(landmarks: Points, shape: np.ndarray, camera: Camera) -> Poses:
     """From the similarity that carries the shape onto the tracker's 3-D landmarks."""
     rigid = list(RIGID)
     target = np.broadcast_to(shape[rigid], (len(landmarks), len(rigid), 3))
-    turns, px_per_cm, shifts = _similarities(target, landmarks[:, rigid])
+    turns, px_per_cm, shifts = similarities(target, landmarks[:, rigid])
     z = camera.focal_px / px_per_cm
     xy = (shifts[:, :2] - [camera.cx_px, camera.cy_px]) / px_per_cm[:, None]
     return np.concatenate((turns, np.stack((xy[:, 0], xy[:, 1], z), -1)[..., None]), axis=-1)
-
-
-def _similarities(
-    source: np.ndarray, target: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rotations, scales and shifts that carry ``source`` [T, K, 3] onto ``target``.
-
-    Source: Umeyama 1991.
-    """
-    target = np.broadcast_to(target, source.shape)
-    a = source - source.mean(1, keepdims=True)
-    b = target - target.mean(1, keepdims=True)
-    turns = _nearest_rotation(b.mT @ a)
-    scales = (b * (a @ turns.mT)).sum((1, 2)) / (a**2).sum((1, 2))
-    shifts = target.mean(1) - scales[:, None] * (turns @ source.mean(1)[..., None])[..., 0]
-    return turns, scales, shifts
-
-
-def _nearest_rotation(matrices: Float[np.ndarray, "T 3 3"]) -> Float[np.ndarray, "T 3 3"]:
-    u, _, vt = np.linalg.svd(matrices)
-    u[..., 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
-    return u @ vt
 
 
 def _residuals(poses: Poses, shape: np.ndarray, landmarks: Points, camera: Camera) -> np.ndarray:
@@ -301,7 +256,7 @@ def _refine_poses(
     damping = 1e-6 * np.einsum("tii->ti", normal)[..., None] * np.eye(freedom)
     step = np.zeros((len(poses), 6))
     step[:, :freedom] = -np.linalg.solve(normal + damping, gradient[..., None])[..., 0]
-    turns = _nearest_rotation(poses[:, :, :3] + _cross(step[:, :3]) @ poses[:, :, :3])
+    turns, _ = nearest_rotations(poses[:, :, :3] + _cross(step[:, :3]) @ poses[:, :, :3])
     return np.concatenate((turns, (poses[:, :, 3] + step[:, 3:])[..., None]), axis=-1)
 
 
@@ -328,7 +283,8 @@ def _refine_shape(
     gradient[:, 2] += hold * (shape[:, 2] - depth_guess)
     shape = shape - np.linalg.solve(normal, gradient[..., None])[..., 0]
     shape = shape - shape[list(RIGID)].mean(0)
-    return shape * (FACE_WIDTH_CM / np.linalg.norm(shape[_LEFT_SIDE] - shape[_RIGHT_SIDE]))
+    right, left = shape[list(WIDEST)]
+    return shape * (FACE_WIDTH_CM / np.linalg.norm(left - right))
 
 
 def _cross(vectors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3 3"]:

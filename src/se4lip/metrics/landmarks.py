@@ -14,26 +14,21 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Complex128, Float, Float64
 
+from se4lip.mesh import (
+    LIPS,
+    LOWER_INNER,
+    MOUTH_BLENDSHAPES,
+    MOUTH_CORNERS,
+    STEADY,
+    UPPER_INNER,
+    WIDEST,
+)
 from se4lip.metrics.report import mean_known
 from se4lip.types import InputError
 
 Landmarks = Float[np.ndarray, "T 478 3"]
 
 FACE_PX = 256
-WIDEST = (234, 454)
-# MediaPipe's face mesh, from one corner along the lower lip to the other and back along the upper.
-# fmt: off
-OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375,
-              291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324,
-              308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
-# fmt: on
-LIPS = OUTER_LIPS + INNER_LIPS
-MOUTH_CORNERS = (61, 291)
-UPPER_INNER, LOWER_INNER = (82, 13, 312), (87, 14, 317)  # the middle third, pair by pair
-# Eye corners, temples, forehead, bridge and tip of the nose: what speech does not move.
-STEADY = (10, 109, 338, 67, 297, 127, 356, 33, 133, 362, 263, 168, 6, 197, 195, 5)
-MOUTH_BLENDSHAPES = slice(23, 50)  # jawForward ... mouthUpperUpRight
 
 # What MediaPipe makes of a still face on a head that moves as speakers' heads do stays under this
 # in 999 of 1,000 frames (benchmarks/still_face.py), and four fifths of real speech lie above it.

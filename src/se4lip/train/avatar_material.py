@@ -13,11 +13,12 @@ from jaxtyping import Float, Float32, Int, UInt8
 
 from se4lip.face.expression import eye_codes, fit_eyes, fit_mouth
 from se4lip.face.person import Framing, Person, fit_look, framed, look_thumbnail, mean_pose
-from se4lip.face.pose import CHIN, Poses, apply, fit_head, head_points, project_px
+from se4lip.face.pose import Poses, apply, fit_head, head_points, project_px
 from se4lip.face.torso import fit_torso
 from se4lip.head.base import Motion
 from se4lip.head.motion import joined
 from se4lip.io.dataset import Dataset
+from se4lip.mesh import CHIN
 from se4lip.metrics.landmarks import mouth_boxes_px
 from se4lip.train.split import EVERY, Split, clips_of
 from se4lip.types import FRAME_RATE_HZ, FaceTrack, InputError, within

@@ -11,15 +11,11 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 from torch.nn import functional
 
-from se4lip.face.expression import (
-    INNER_LIPS,
-    LOWER_INNER_LIP,
-    OUTER_LIPS,
-    UPPER_INNER_LIP,
-    MouthModel,
-)
+from se4lip.face.expression import MouthModel
 from se4lip.head.speech_window import SpeechWindow
+from se4lip.mesh import LIPS, LOWER_INNER_LIP, UPPER_INNER_LIP
 from se4lip.metrics.closure import closed_below
+from se4lip.metrics.landmarks import correlation
 
 _SEGMENT_FRAMES = 60
 _SEGMENTS = 16  # a step
@@ -89,7 +85,7 @@ class MouthTask:
         self.module = module
         self.mouth = mouth
         self.validation = validation
-        lips = list(OUTER_LIPS + INNER_LIPS)
+        lips = list(LIPS)
         self.lips_mm = torch.from_numpy(
             10 * mouth.basis_cm[:, lips].reshape(mouth.width, -1)
         ).float()
@@ -149,8 +145,8 @@ class MouthTask:
             apart.append(np.linalg.norm(lips.reshape(len(one), -1, 3)[..., :2], axis=-1).mean())
             ours.append(aperture_cm(self.mouth, found))
             real.append(aperture_cm(self.mouth, one.mouth))
-        agreement = np.corrcoef(np.concatenate(ours), np.concatenate(real))[0, 1]
-        return {"lips_mm": float(np.mean(apart)), "aperture_correlation": float(agreement)}
+        agreement = correlation(np.concatenate(ours), np.concatenate(real))
+        return {"lips_mm": float(np.mean(apart)), "aperture_correlation": agreement}
 
 
 def drawing_weights(heard: Sequence[Heard]) -> Float[Tensor, " takes"]:

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 
-from se4lip.face.expression import INNER_LIPS, OUTER_LIPS, lower_share
+from se4lip.face.expression import lower_share
 from se4lip.head.camera import project_px
 from se4lip.head.splat.canonical import Canonical, CanonicalConfig, canonical_head
 from se4lip.head.splat.head import SplatHead, SplatHeadConfig
+from se4lip.mesh import INNER_LIPS, OUTER_LIPS
 from se4lip.train.avatar_material import Material
 from se4lip.train.avatar_speech import aperture_cm
 
