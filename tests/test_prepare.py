@@ -17,7 +17,7 @@ from faces import DrawnFaceTracker, draw, face_at
 from recordings import onset_s, record, tone, wav
 from se4lip import cli
 from se4lip.commands import prepare as commands
-from se4lip.io.dataset import open_dataset, read_index
+from se4lip.io.dataset import open_dataset, read_index, set_av_offset
 from se4lip.io.pictures import read_picture
 from se4lip.prepare import PrepareConfig, prepare
 from se4lip.types import InputError
@@ -272,6 +272,41 @@ def test_what_is_done_is_not_done_again(tmp_path):
     (tmp_path / "set" / "clips" / "2.safetensors").unlink()
     assert run([tmp_path / "v"], tmp_path / "set").sources_reused == 4
     assert clip_bytes(tmp_path / "set") == after
+
+
+def offsets(out: Path) -> dict[str, float]:
+    return {entry.name: entry.av_offset_frames for entry in read_index(out).sources}
+
+
+def test_a_stored_offset_stays_while_its_recording_does(tmp_path):
+    out = tmp_path / "set"
+    for n in range(3):
+        talk(tmp_path / "v" / f"{n}.mp4")
+    run([tmp_path / "v"], out)
+    set_av_offset(out, 1.5)
+    for n in (0, 1):
+        (out / "clips" / f"{n}.safetensors").unlink()
+    talk(tmp_path / "v" / "1.mp4", 40)  # who knows how late the sound of this one is?
+    assert run([tmp_path / "v"], out).sources_reused == 1
+    assert offsets(out) == {"0": 1.5, "1": 0, "2": 1.5}
+
+
+def test_a_stored_offset_outlives_an_interrupted_run(tmp_path):
+    class Interrupted(DrawnFaceTracker):
+        def track(self, rgb):
+            raise KeyboardInterrupt
+
+    out = tmp_path / "set"
+    for n in range(2):
+        talk(tmp_path / "v" / f"{n}.mp4")
+    run([tmp_path / "v"], out)
+    set_av_offset(out, 1.5)
+    (out / "clips" / "0.safetensors").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run([tmp_path / "v"], out, tracker=Interrupted)
+    assert open_dataset(out).names == ("1",)  # what is listed can be loaded
+    assert run([tmp_path / "v"], out).sources_reused == 1
+    assert offsets(out) == {"0": 1.5, "1": 1.5}
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):

@@ -7,31 +7,25 @@ done, so that an interrupted run goes on where it stopped.
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
-import multiprocessing
 import os
 import re
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from se4lip.face.tracker import MediaPipeTracker, Tracker
+from se4lip.face.tracker import MediaPipeTracker
 from se4lip.io import dataset as store
 from se4lip.io.dataset import Index, SkippedEntry, SourceEntry
 from se4lip.io.files import existing_file, sha256_of, writable_folder
 from se4lip.io.models import FACE_LANDMARKER_SHA256, face_landmarker
 from se4lip.io.pictures import contact_sheet, save_picture
-from se4lip.prepare_source import Job, PrepareConfig, prepare_source
+from se4lip.prepare_pool import TrackerFactory, worked
+from se4lip.prepare_source import Job, PrepareConfig
 from se4lip.types import FRAME_RATE_HZ, InputError
 
 # fmt: off
@@ -43,8 +37,6 @@ VIDEO_SUFFIXES = frozenset({
 CONTACT_SHEET = "contact-sheet.png"
 _SAVE_EVERY_S = 5.0
 _SHEET_ROWS, _SHEET_COLUMNS = 24, 8
-
-TrackerFactory = Callable[[], Tracker]
 
 
 @dataclass(frozen=True)
@@ -101,15 +93,20 @@ def prepare(
         entries = {(e.folder, e.source): e for e in (known.sources if known else ())}
         jobs = _jobs(recordings, entries, out, config)
         wanted = [(_folder(folder, out), source) for folder, source in recordings]
-        for job in jobs:
-            entries.pop((job.folder, job.source), None)
+        before = {job.key: entries[job.key] for job in jobs if job.key in entries}
+        # Their clips are not to be trusted any more, but what is known of the recording stays,
+        # through a kill too. A size of 0 is never that of a recording, so they are still to do.
+        for key, entry in before.items():
+            entries[key] = replace(entry, size_bytes=0, clips=(), skipped=())
         save = _Saver(out, settings, entries)
-        with contextlib.closing(
-            _worked(jobs, tracker, first_tracker, workers, on_progress)
-        ) as work:
+        with contextlib.closing(worked(jobs, tracker, first_tracker, workers, on_progress)) as work:
             try:
                 for entry in work:
-                    entries[entry.folder, entry.source] = entry
+                    key = (entry.folder, entry.source)
+                    if key in before and before[key].sha256 == entry.sha256:
+                        offset = before[key].av_offset_frames
+                        entry = replace(entry, av_offset_frames=offset)
+                    entries[key] = entry
                     on_source(entry)
                     save.now_and_then()
             finally:
@@ -258,74 +255,3 @@ def _sheet(out: Path) -> np.ndarray:
         columns = np.linspace(0, len(lips) - 1, _SHEET_COLUMNS).round().astype(int)
         rows.append((f"{name}  {len(lips) / FRAME_RATE_HZ:.2f} s", list(lips[columns])))
     return contact_sheet(rows)
-
-
-_worker_tracker: Tracker
-_worker_news: Any
-
-
-def _worked(
-    jobs: Sequence[Job],
-    tracker: TrackerFactory,
-    first_tracker: Tracker,
-    workers: int,
-    on_progress: Callable[[float], None],
-) -> Generator[SourceEntry]:
-    """The finished sources, as they come."""
-    weights = [max(1, job.recording.stat().st_size) for job in jobs]
-    shares = [0.0] * len(jobs)
-
-    def advanced(index: int, share: float) -> None:
-        shares[index] = max(shares[index], share)
-        on_progress(sum(w * s for w, s in zip(weights, shares, strict=True)) / sum(weights))
-
-    if workers <= 1 or len(jobs) <= 1:
-        for index, job in enumerate(jobs):
-            entry = prepare_source(job, first_tracker, functools.partial(advanced, index))
-            advanced(index, 1.0)
-            yield entry
-        return
-    context = multiprocessing.get_context("spawn")
-    news = context.SimpleQueue()
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), context, initializer=_start_worker, initargs=(tracker, news)
-    )
-    try:
-        pending = {pool.submit(_work_in_worker, i, job): i for i, job in enumerate(jobs)}
-        while pending:
-            finished, _ = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
-            while not news.empty():
-                advanced(*news.get())
-            for future in finished:
-                index = pending.pop(future)
-                entry = future.result()
-                advanced(index, 1.0)
-                yield entry
-    except BrokenProcessPool as error:
-        raise InputError(
-            "a worker process was killed, perhaps for want of memory: run the same command again "
-            "with fewer --workers, it goes on where it stopped"
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.terminate()
-
-
-def _start_worker(tracker: TrackerFactory, news: Any) -> None:
-    global _worker_tracker, _worker_news
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Control-C ends workers without a traceback
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    _worker_tracker, _worker_news = tracker(), news
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work_in_worker(index: int, job: Job) -> SourceEntry:
-    return prepare_source(job, _worker_tracker, lambda share: _worker_news.put((index, share)))

@@ -58,6 +58,11 @@ class Job:
     out: Path
     config: PrepareConfig
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells recordings apart: their folder and their path in it."""
+        return self.folder, self.source
+
 
 def prepare_source(job: Job, tracker: Tracker, tell: Callable[[float], None]) -> SourceEntry:
     """Write the clips of one source and say what they are; ``tell`` is told the share done.
