@@ -24,7 +24,6 @@ from typing import Any
 import torch
 from raster_scene import camera, head
 
-from se4lip.head.camera import pose_from_vector
 from se4lip.head.splat.gaussians import Gaussians
 from se4lip.head.splat.raster import Backend, rasterize
 from se4lip.types import Camera
@@ -32,7 +31,7 @@ from se4lip.types import Camera
 PIXELS_APART, GRADIENT_BOUND = 0.002, 2e-3
 INPUTS = (
     *("means", "scales", "quats", "opacities", "colours"),
-    *("background", "camera_from_head", "offsets"),
+    *("background", "camera_from_head"),
 )
 
 
@@ -44,15 +43,15 @@ def draw(
     shape = (view.height_px, view.width_px, scene.channels)
     weight = torch.randn(shape, generator=g)
     background = torch.rand(shape if plate else (scene.channels,), generator=g)
-    pose = pose_from_vector(torch.tensor([0.05, -0.1, 0.02]), torch.tensor([0.02, 0.01, 0.1]))
-    given = (*scene.tensors().values(), background, pose, torch.zeros(len(scene), 2))
+    turn = torch.tensor([[0.0, -0.02, -0.1], [0.02, 0.0, -0.05], [0.1, 0.05, 0.0]])
+    pose = torch.cat((torch.linalg.matrix_exp(turn), torch.tensor([[0.02], [0.01], [0.1]])), dim=1)
+    given = (*scene.tensors().values(), background, pose)
     leaves = [t.to(device, dtype).clone().requires_grad_() for t in given]
     rgb, alpha = rasterize(
         Gaussians(*leaves[:5]),
         view,
         leaves[5],
         leaves[6],
-        screen_offsets_px=leaves[7],
         backend=backend,
     )
     loss = (rgb * weight.to(rgb)).sum() + alpha.square().sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from se4lip.head.splat.gaussians import Gaussians, gaussians_from_points
+from se4lip.head.splat.gaussians import Gaussians
 from se4lip.types import Camera
 
 
@@ -16,13 +16,17 @@ def head(count: int, seed: int = 0) -> Gaussians:
     direction[:, 2] = -direction[:, 2].abs()
     radius = 0.75 + 0.05 * torch.randn(count, 1, generator=g)
     points = direction * radius * torch.tensor([0.75, 1.0, 0.8]) + torch.tensor([0.0, 0.0, 4.0])
-    round_ones = gaussians_from_points(points, torch.rand(count, 3, generator=g), 0.5).activate()
+    colours = torch.rand(count, 3, generator=g)
+    near = [
+        torch.cdist(block, points).topk(4, largest=False).values for block in points.split(1024)
+    ]
+    spacing = torch.cat(near)[:, 1:].square().mean(1, keepdim=True).sqrt()
     return Gaussians(
-        means=round_ones.means,
-        scales=round_ones.scales * (0.5 + torch.rand(count, 3, generator=g)),
+        means=points,
+        scales=spacing * (0.5 + torch.rand(count, 3, generator=g)),
         quats=torch.randn(count, 4, generator=g),
         opacities=torch.rand(count, generator=g) * 0.9 + 0.1,
-        colours=round_ones.colours,
+        colours=colours,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from se4lip.head.camera import pose_from_vector
+from poses import pose_from_vector
 from se4lip.head.nerf.backdrop import BackdropConfig
 from se4lip.head.nerf.field import FieldConfig
 from se4lip.head.nerf.head import Driven, NerfHead, NerfHeadConfig

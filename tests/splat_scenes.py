@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from se4lip.head.camera import pose_from_vector
-from se4lip.head.splat.gaussians import Gaussians
+from poses import pose_from_vector
+from se4lip.head.splat.gaussians import Gaussians, RawGaussians
 from se4lip.types import Camera
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0)
@@ -42,6 +42,24 @@ def cloud(
         quats=torch.randn(count, 4, generator=g),
         opacities=torch.rand(count, generator=g),
         colours=torch.rand(count, channels, generator=g),
+    )
+
+
+def concatenated(*parts: Gaussians) -> Gaussians:
+    """One scene of several."""
+    fields = zip(*(part.tensors().values() for part in parts), strict=True)
+    return Gaussians(*map(torch.cat, fields))
+
+
+def round_ones(points: Tensor, colours: Tensor, opacity: float = 0.1) -> RawGaussians:
+    """Balls at ``points``, each as wide as its nearest neighbours are far."""
+    distances = torch.cdist(points, points).topk(4, largest=False).values[:, 1:]
+    return RawGaussians(
+        means=points,
+        log_scales=distances.square().mean(1).sqrt().log()[:, None].repeat(1, 3),
+        quats=torch.tensor([IDENTITY]).repeat(len(points), 1),
+        opacity_logits=torch.full((len(points),), opacity).logit(),
+        colours=colours,
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from poses import pose_from_vector
 from se4lip.head import camera as cameras
 from se4lip.types import Camera, InputError
 
@@ -19,7 +20,7 @@ vectors = st.lists(st.floats(-3, 3), min_size=3, max_size=3).map(
 
 
 def test_a_quarter_turn_about_y_carries_x_to_minus_z() -> None:
-    pose = cameras.pose_from_vector(torch.tensor([0.0, math.pi / 2, 0.0]), torch.zeros(3))
+    pose = pose_from_vector(torch.tensor([0.0, math.pi / 2, 0.0]), torch.zeros(3))
     moved = cameras.transform(pose, torch.tensor([[1.0, 0.0, 0.0]]))
     torch.testing.assert_close(moved, torch.tensor([[0.0, 0.0, -1.0]]), atol=1e-6, rtol=0)
 
@@ -29,19 +30,12 @@ def test_a_quarter_turn_about_y_carries_x_to_minus_z() -> None:
 def test_poses_of_vectors_are_rigid_and_invert(
     rotation: torch.Tensor, translation: torch.Tensor, size: float
 ) -> None:
-    pose = cameras.pose_from_vector(rotation * size, translation)
+    pose = pose_from_vector(rotation * size, translation)
     eye = torch.eye(3, dtype=torch.float64)
     torch.testing.assert_close(pose[:, :3] @ pose[:, :3].mT, eye, atol=1e-11, rtol=0)
     there_and_back = cameras.compose(cameras.invert(pose), pose)
-    expected = cameras.identity_pose(torch.float64)
+    expected = torch.eye(3, 4, dtype=torch.float64)
     torch.testing.assert_close(there_and_back, expected, atol=1e-11, rtol=0)
-
-
-@pytest.mark.parametrize("size", [1.0, 1e-4, 0.0])
-def test_the_pose_can_be_learned_even_from_no_rotation(size: float) -> None:
-    rotation = (torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64) * size).requires_grad_()
-    translation = torch.zeros(3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(cameras.pose_from_vector, (rotation, translation))
 
 
 @settings(deadline=None, max_examples=50)
@@ -50,7 +44,7 @@ def test_a_quaternion_and_a_rotation_vector_of_one_turn_agree(rotation: torch.Te
     angle = rotation.norm()
     axis = rotation / angle if angle > 0 else rotation
     quat = torch.cat([torch.cos(angle / 2)[None], axis * torch.sin(angle / 2)])
-    pose = cameras.pose_from_vector(rotation, torch.zeros(3, dtype=torch.float64))
+    pose = pose_from_vector(rotation, torch.zeros(3, dtype=torch.float64))
     matrix = cameras.rotation_from_quat(-3 * quat[None])[0]  # neither length nor sign matters
     torch.testing.assert_close(matrix, pose[:, :3], atol=1e-9, rtol=0)
 
@@ -67,20 +61,16 @@ def test_unprojecting_undoes_projecting() -> None:
     torch.testing.assert_close(back, points)
 
 
-def test_resizing_and_cropping_move_pixels_with_the_picture() -> None:
+def test_resizing_moves_pixels_with_the_picture() -> None:
     point = torch.tensor([[0.3, -0.2, 4.0]])
     before = cameras.project_px(point, CAMERA)
     double = cameras.resized(CAMERA, 128, 96)
     torch.testing.assert_close(cameras.project_px(point, double), before * 2)
-    part = cameras.cropped(CAMERA, left_px=10, top_px=-4, width_px=20, height_px=30)
-    assert (part.width_px, part.height_px) == (20, 30)
-    shifted = before - torch.tensor([10.0, -4.0])
-    torch.testing.assert_close(cameras.project_px(point, part), shifted)
 
 
 def test_resizing_to_another_aspect_ratio_is_refused() -> None:
     with pytest.raises(InputError) as refused:
         cameras.resized(CAMERA, 128, 128)
     assert str(refused.value) == (
-        "a 64x48 camera cannot be resized to 128x128: keep the aspect ratio, or crop first"
+        "a 64x48 camera cannot be resized to 128x128: keep the aspect ratio"
     )

@@ -3,9 +3,9 @@
 import torch
 
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
-from se4lip.head.splat.gaussians import gaussians_from_points
 from se4lip.head.splat.head import SplatHead, SplatHeadConfig
 from se4lip.types import Camera
+from splat_scenes import round_ones
 
 
 def test_other_features_change_what_it_hears_and_nothing_else():
@@ -16,7 +16,7 @@ def test_other_features_change_what_it_hears_and_nothing_else():
         camera, runs, feature_width=29, mouth_width=3, eye_width=2, look_width=2
     )
     points = torch.randn(20, 3)
-    head = SplatHead(config, gaussians_from_points(points, torch.rand(20, 3)))
+    head = SplatHead(config, round_ones(points, torch.rand(20, 3)))
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     window = SpeechWindow(SpeechWindowConfig(512, 3, hidden=16))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from nerf_scenes import CAMERA, DISTANCE, driven, small_head, still
-from se4lip.head.camera import pose_from_vector, project_px, transform
+from poses import pose_from_vector
+from se4lip.head.camera import project_px, transform
 from se4lip.head.nerf.head import pixel_centres
 from se4lip.head.nerf.sampling import cells_of, head_rays, in_occupied, meet, sample
 from se4lip.head.nerf.shell import Shell, ShellConfig, read_maps

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from poses import pose_from_vector
 from se4lip.head.base import Motion
-from se4lip.head.camera import pose_from_vector
-from se4lip.head.splat.gaussians import gaussians_from_points
 from se4lip.head.splat.head import SplatHead, SplatHeadConfig, quat_from_rotation, quat_product
 from se4lip.head.splat.raster_oracle import rotation_from_quat
 from se4lip.types import Camera
+from splat_scenes import round_ones
 
 RUNS = (0, 4, 12, 18, 26, 40)
 CAMERA = Camera(60.0, 16.0, 16.0, 32, 32)
@@ -18,7 +18,7 @@ STILL = torch.eye(3, 4)
 def head():
     torch.manual_seed(0)
     points = torch.randn(40, 3) * torch.tensor([1.0, 1.0, 0.2]) + torch.tensor([0.0, 0.0, 6.0])
-    raw = gaussians_from_points(points, torch.rand(40, 3), opacity=0.8)
+    raw = round_ones(points, torch.rand(40, 3), opacity=0.8)
     made = SplatHead(SplatHeadConfig(CAMERA, RUNS, 5, 2, 3, 1, curves=2), raw)
     with torch.no_grad():
         for branch in (made.interior, made.face, made.eyes, made.look):

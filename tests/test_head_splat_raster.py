@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from se4lip.head.camera import compose, rotation_from_quat, transform
-from se4lip.head.splat.gaussians import Gaussians, concatenated
-from se4lip.head.splat.raster import ALPHA_MIN, RasterConfig, choose_backend, paint, rasterize
+from se4lip.head.splat.gaussians import Gaussians
+from se4lip.head.splat.raster import choose_backend, paint, rasterize
+from se4lip.head.splat.raster_config import ALPHA_MIN, RasterConfig
 from se4lip.types import Camera, InputError
-from splat_scenes import IDENTITY, cloud, one_gaussian, square_camera, tilted_pose
+from splat_scenes import IDENTITY, cloud, concatenated, one_gaussian, square_camera, tilted_pose
 
 BACKENDS = ("oracle", "numba")
 seeds = st.integers(0, 2**31)
@@ -276,27 +277,14 @@ def test_the_oracle_is_differentiable_in_everything(seed: int) -> None:
         torch.rand(count, 3, generator=g, dtype=double),
         torch.rand(3, generator=g, dtype=double),
         tilted_pose(seed, double),
-        torch.randn(count, 2, generator=g, dtype=double) * 0.1,
     )
     camera = Camera(8.0, 3.0, 2.5, 6, 5)
 
     def draw(*tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        *fields, background, pose, offsets = tensors
-        scene = Gaussians(*fields)
-        return rasterize(
-            scene, camera, background, pose, screen_offsets_px=offsets, backend="oracle"
-        )
+        *fields, background, pose = tensors
+        return rasterize(Gaussians(*fields), camera, background, pose, backend="oracle")
 
     assert torch.autograd.gradcheck(draw, tuple(t.requires_grad_() for t in inputs))
-
-
-def test_the_gradient_of_the_offsets_moves_a_gaussian_towards_its_target() -> None:
-    offsets = torch.zeros(1, 2, requires_grad=True)
-    goal, _ = rasterize(one_gaussian(mean=(0.1, -0.05, 2.0)), square_camera())
-    rgb, _ = rasterize(one_gaussian(), square_camera(), screen_offsets_px=offsets)
-    (rgb - goal).square().sum().backward()
-    assert offsets.grad is not None
-    assert offsets.grad[0, 0] < 0 < offsets.grad[0, 1]
 
 
 # Hostile scenes
@@ -415,9 +403,6 @@ def test_shapes_and_dtypes_that_do_not_fit_are_refused() -> None:
         },
         "camera_from_head has shape [4, 4], but [3, 4] is needed: drop the last row of a 4x4 "
         "pose": {"camera_from_head": torch.eye(4)},
-        "screen_offsets_px have shape [2, 2], but [1, 2] is needed": {
-            "screen_offsets_px": torch.zeros(2, 2)
-        },
         "background is torch.float64 on cpu, but means are torch.float32 on cpu: "
         "convert them to one dtype and device": {"background": torch.zeros(3).double()},
         "Gaussians are torch.float32 on cpu, but the gsplat back end draws torch.float32 on "

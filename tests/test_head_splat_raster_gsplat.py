@@ -30,7 +30,7 @@ def test_picture_and_gradients_are_the_oracles(plate: bool, channels: int) -> No
     g = torch.Generator().manual_seed(7)
     weight = torch.randn(37, 43, channels, generator=g)
     background = torch.rand((37, 43, channels) if plate else (channels,), generator=g)
-    given = (*scene.tensors().values(), background, tilted_pose(), torch.zeros(300, 2))
+    given = (*scene.tensors().values(), background, tilted_pose())
     results = {}
     for backend, dtype, device in (
         ("oracle", torch.float64, "cpu"),
@@ -42,7 +42,6 @@ def test_picture_and_gradients_are_the_oracles(plate: bool, channels: int) -> No
             camera,
             leaves[5],
             leaves[6],
-            screen_offsets_px=leaves[7],
             backend=backend,  # type: ignore[arg-type]
         )
         loss = (rgb * weight.to(rgb)).sum() + alpha.square().sum()

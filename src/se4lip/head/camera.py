@@ -6,42 +6,11 @@ the camera looks along +z, x right, y down.
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from se4lip.types import Camera, InputError
-
-
-def identity_pose(
-    dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-) -> Float[Tensor, "3 4"]:
-    """The pose of a head that sits in the camera."""
-    return torch.eye(3, 4, dtype=dtype, device=device)
-
-
-def pose_from_vector(
-    rotation: Float[Tensor, "*b 3"], translation: Float[Tensor, "*b 3"]
-) -> Float[Tensor, "*b 3 4"]:
-    """Pose of a rotation vector (axis times angle in radians) and a translation; differentiable.
-
-    Smooth at zero rotation, so that a pose can be optimised from the identity.
-    """
-    angle2 = (rotation * rotation).sum(-1, keepdim=True)[..., None]
-    small = angle2 < 1e-6
-    angle2_safe = torch.where(small, torch.ones_like(angle2), angle2)
-    angle = angle2_safe.sqrt()
-    # sin(a)/a and (1 - cos(a))/a^2, by their series near zero where the quotients lose digits
-    sinc = torch.where(small, 1 - angle2 / 6, angle.sin() / angle)
-    versinc = torch.where(small, 0.5 - angle2 / 24, (1 - angle.cos()) / angle2_safe)
-    x, y, z = rotation.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
-    eye = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
-    rotation_matrix = eye + sinc * cross + versinc * (cross @ cross)
-    return torch.cat([rotation_matrix, translation[..., None]], -1)
 
 
 def rotation_from_quat(quats: Float[Tensor, "N 4"]) -> Float[Tensor, "N 3 3"]:
@@ -101,23 +70,12 @@ def resized(camera: Camera, width_px: int, height_px: int) -> Camera:
     if abs(camera.height_px * scale - height_px) > 1:
         raise InputError(
             f"a {camera.width_px}x{camera.height_px} camera cannot be resized to "
-            f"{width_px}x{height_px}: keep the aspect ratio, or crop first"
+            f"{width_px}x{height_px}: keep the aspect ratio"
         )
     return Camera(
         focal_px=camera.focal_px * scale,
         cx_px=camera.cx_px * scale,
         cy_px=camera.cy_px * scale,
-        width_px=width_px,
-        height_px=height_px,
-    )
-
-
-def cropped(camera: Camera, left_px: int, top_px: int, width_px: int, height_px: int) -> Camera:
-    """The camera that sees a rectangle of the picture, which may reach beyond its borders."""
-    return dataclasses.replace(
-        camera,
-        cx_px=camera.cx_px - left_px,
-        cy_px=camera.cy_px - top_px,
         width_px=width_px,
         height_px=height_px,
     )

@@ -29,29 +29,19 @@ from typing import no_type_check
 
 import numpy as np
 
-from se4lip.head.nerf import plane_kernels
+from se4lip.head.nerf import network_kernels, plane_kernels
+from se4lip.head.nerf.network_kernels import TOGETHER, attend, dense, look_up, rectify
 from se4lip.head.nerf.plane_kernels import inline, place
 from se4lip.head.splat import lanes, simd
 from se4lip.head.splat.lanes import claim, compiler
-from se4lip.head.splat.simd import (
-    WIDTH,
-    exp2,
-    larger,
-    load,
-    smaller,
-    spread,
-    store,
-    where_greater,
-)
+from se4lip.head.splat.simd import WIDTH
 
 f32 = np.float32
-TOGETHER = 8
 OPAQUE = f32(1e-3)  # what is seen through less is not seen
 WORTH = f32(0.02)  # of a pixel: samples that add less, by the cached density, are skipped
 _ZERO, _HALF, _ONE, _TWO, _THREE = f32(0), f32(0.5), f32(1), f32(2), f32(3)
-_POWER_OF_E, _LEAST_POWER = f32(1 / math.log(2)), f32(-120)
 FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
-jit = compiler(lanes, simd, plane_kernels, fastmath=FAST)
+jit = compiler(lanes, simd, plane_kernels, network_kernels, fastmath=FAST)
 
 
 @inline
@@ -108,88 +98,6 @@ def _at(cells, u, v, w):
     y = min(int((v + _ONE) * _HALF * f32(rows)), rows - 1)
     z = min(int((w + _ONE) * _HALF * f32(layers)), layers - 1)
     return cells[z, y, x]
-
-
-@inline
-@no_type_check
-def _look_up(table, wide, shapes, u, v, w, first, out):
-    """The table's rows of all levels added up, for one place, from ``out[first]`` on."""
-    for level in range(len(shapes)):
-        across = u if shapes[level, 0] == 0 else v
-        down = v if shapes[level, 1] == 1 else w
-        columns = shapes[level, 3]
-        x, a, _ = place(across, columns)
-        y, b, _ = place(down, shapes[level, 2])
-        at = wide * (shapes[level, 4] + y * columns + x)
-        below = at + wide * columns
-        c, d = (_ONE - a) * (_ONE - b), a * (_ONE - b)
-        e, f = (_ONE - a) * b, a * b
-        for k in range(0 if level == 0 else WIDTH, wide, WIDTH):
-            row = load(table, at + k) * c + load(table, at + wide + k) * d
-            row += load(table, below + k) * e + load(table, below + wide + k) * f
-            if level > 0:
-                row += load(out, first + k)
-            store(out, first + k, row)
-
-
-@inline
-@no_type_check
-def _dense(x, x_wide, x_first, inputs, weights, biases, y, y_wide, y_first, add):
-    """Eight samples through a layer, added to what is in ``y`` already or to the biases."""
-    for g in range(len(weights) // (inputs * WIDTH)):
-        k = y_first + g * WIDTH
-        if add:
-            a0, a1 = load(y, k), load(y, y_wide + k)
-            a2, a3 = load(y, 2 * y_wide + k), load(y, 3 * y_wide + k)
-            a4, a5 = load(y, 4 * y_wide + k), load(y, 5 * y_wide + k)
-            a6, a7 = load(y, 6 * y_wide + k), load(y, 7 * y_wide + k)
-        else:
-            bias = load(biases, g * WIDTH)
-            a0, a1, a2, a3, a4, a5, a6, a7 = bias, bias, bias, bias, bias, bias, bias, bias
-        for i in range(inputs):
-            row = load(weights, (g * inputs + i) * WIDTH)
-            at = x_first + i
-            a0 += row * x[at]
-            a1 += row * x[at + x_wide]
-            a2 += row * x[at + 2 * x_wide]
-            a3 += row * x[at + 3 * x_wide]
-            a4 += row * x[at + 4 * x_wide]
-            a5 += row * x[at + 5 * x_wide]
-            a6 += row * x[at + 6 * x_wide]
-            a7 += row * x[at + 7 * x_wide]
-        store(y, k, a0)
-        store(y, y_wide + k, a1)
-        store(y, 2 * y_wide + k, a2)
-        store(y, 3 * y_wide + k, a3)
-        store(y, 4 * y_wide + k, a4)
-        store(y, 5 * y_wide + k, a5)
-        store(y, 6 * y_wide + k, a6)
-        store(y, 7 * y_wide + k, a7)
-
-
-@inline
-@no_type_check
-def _rectify(x, wide, first, count):
-    for s in range(TOGETHER):
-        for k in range(first, first + count, WIDTH):
-            store(x, s * wide + k, larger(load(x, s * wide + k), _ZERO))
-
-
-@inline
-@no_type_check
-def _attend(weight, codes, speech):
-    """Codes weighted by the attention of eight samples, in place; those after the speech's are
-    squashed first."""
-    wide = len(codes)
-    for s in range(TOGETHER):
-        for k in range(0, wide, WIDTH):
-            row = load(weight, s * wide + k)
-            if k >= speech:
-                power = larger(smaller(row, _ZERO - row) * _POWER_OF_E, _LEAST_POWER)
-                small = exp2(power)
-                whole = spread(_ONE) / (small + _ONE)
-                row = where_greater(row, _ZERO, whole, small * whole)
-            store(weight, s * wide + k, row * load(codes, k))
 
 
 @jit
@@ -311,9 +219,9 @@ def draw_rows(
                 many = min(TOGETHER, count - begin)
                 for s in range(many):
                     k = alive[begin + s]
-                    _look_up(table, wide, shapes, at[k, 0], at[k, 1], at[k, 2], s * wide, looked_up)
-                _rectify(looked_up, wide, WIDTH, attending)
-                _dense(
+                    look_up(table, wide, shapes, at[k, 0], at[k, 1], at[k, 2], s * wide, looked_up)
+                rectify(looked_up, wide, WIDTH, attending)
+                dense(
                     looked_up,
                     wide,
                     WIDTH,
@@ -325,9 +233,9 @@ def draw_rows(
                     0,
                     False,
                 )
-                _attend(attended, codes, speech)
+                attend(attended, codes, speech)
                 start = WIDTH + attending
-                _dense(
+                dense(
                     attended,
                     len(codes),
                     0,
@@ -339,12 +247,12 @@ def draw_rows(
                     start,
                     True,
                 )
-                _rectify(looked_up, wide, start, hidden)
-                _dense(
+                rectify(looked_up, wide, start, hidden)
+                dense(
                     looked_up, wide, start, hidden, between, between_bias, deeper, hidden, 0, False
                 )
-                _rectify(deeper, hidden, 0, hidden)
-                _dense(deeper, hidden, 0, hidden, last, last_bias, found, WIDTH, 0, False)
+                rectify(deeper, hidden, 0, hidden)
+                dense(deeper, hidden, 0, hidden, last, last_bias, found, WIDTH, 0, False)
                 for s in range(many):
                     k = alive[begin + s]
                     u, v, w = at[k, 0], at[k, 1], at[k, 2]

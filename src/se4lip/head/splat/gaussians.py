@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from se4lip.types import InputError
@@ -149,62 +149,3 @@ class RawGaussians:
             if not tensor.isfinite().all():
                 raise InputError(f"{name} holds NaN or infinite values: the file is damaged")
         return raw
-
-
-def concatenated(*parts: Gaussians) -> Gaussians:
-    """One scene of several, e.g. face and mouth interior; they occlude each other by depth."""
-    return Gaussians(
-        **{
-            field.name: torch.cat([getattr(part, field.name) for part in parts])
-            for field in fields(Gaussians)
-        }
-    )
-
-
-def neighbour_distances(points: Float[Tensor, "N 3"], neighbours: int = 3) -> Float[Tensor, " N"]:
-    """Root mean square distance from each point to its ``neighbours`` nearest others.
-
-    Exact, in blocks of rows, O(N^2): 0.5 s for 15k points on one core.
-    """
-    near = min(neighbours, len(points) - 1)
-    if near < 1:
-        raise InputError(f"{len(points)} points have no neighbours: at least 2 points are needed")
-    found = [
-        torch.cdist(block, points).topk(near + 1, largest=False).values[:, 1:]
-        for block in points.split(1024)
-    ]
-    return torch.cat(found).square().mean(-1).sqrt()
-
-
-def gaussians_from_points(
-    points: Float[Tensor, "N 3"],
-    colours: Float[Tensor, "N C"],
-    opacity: float = 0.1,
-    relative_scale: float = 1.0,
-) -> RawGaussians:
-    """Round Gaussians on a point set, each as wide as the distance to its neighbours.
-
-    Source: Kerbl et al. 2023, section 5.1 (initial covariance from the three nearest neighbours).
-    Raises: InputError when there are fewer than two points or ``opacity`` is not inside (0, 1).
-    """
-    if not 0 < opacity < 1:
-        raise InputError(f"opacity {opacity} is not inside (0, 1), which a sigmoid can reach")
-    distance = neighbour_distances(points) * relative_scale
-    # coincident points would have zero scale, whose logarithm is -inf
-    floor = distance.mean().clamp_min(1e-6) * 1e-3
-    count = len(points)
-    quats = points.new_zeros(count, 4)
-    quats[:, 0] = 1
-    logit = torch.logit(torch.tensor(opacity, dtype=torch.float64)).item()
-    return RawGaussians(
-        means=points.clone(),
-        log_scales=distance.clamp_min(floor).log()[:, None].repeat(1, 3),
-        quats=quats,
-        opacity_logits=points.new_full((count,), logit),
-        colours=colours.clone(),
-    )
-
-
-def selected(raw: RawGaussians, index: Int[Tensor, " M"]) -> RawGaussians:
-    """The Gaussians at the given rows, in that order, repeats allowed."""
-    return RawGaussians(**{name: tensor[index] for name, tensor in raw.tensors().items()})

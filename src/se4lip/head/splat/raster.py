@@ -20,7 +20,6 @@ Source: Zwicker et al. 2001 (EWA); Kerbl et al. 2023 (3DGS).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -29,29 +28,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from se4lip.head.splat.gaussians import Gaussians
+from se4lip.head.splat.raster_config import RasterConfig
 from se4lip.types import Camera, InputError
 
-ALPHA_MAX = 0.999
-ALPHA_MIN = 1 / 255
-TRANSMITTANCE_MIN = 1e-4
-FRUSTUM_MARGIN = 0.3
 LARGEST = 1e6
 SHORTEST_QUAT = 1e-12
 
 Backend = Literal["auto", "oracle", "numba", "gsplat"]
-
-
-@dataclass(frozen=True)
-class RasterConfig:
-    """``eps2d_px2``: variance added to every projected Gaussian, a low-pass of 0.55 px.
-    ``near``: smallest drawn depth, in the unit of the means."""
-
-    eps2d_px2: float = 0.3
-    near: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not (self.eps2d_px2 > 0 and self.near > 0):
-            raise InputError(f"{self} needs both values above zero")
 
 
 DEFAULT = RasterConfig()
@@ -63,24 +46,20 @@ def rasterize(
     background: Float[Tensor, " C"] | Float[Tensor, "H W C"] | None = None,
     camera_from_head: Float[Tensor, "3 4"] | None = None,
     *,
-    screen_offsets_px: Float[Tensor, "N 2"] | None = None,
     config: RasterConfig = DEFAULT,
     backend: Backend = "auto",
 ) -> tuple[Float[Tensor, "H W C"], Float[Tensor, "H W"]]:
     """Draws the Gaussians and returns ``(rgb, alpha)``, differentiable in every tensor.
 
     ``background`` is one colour or a picture behind the Gaussians, black if None.
-    ``camera_from_head`` is the head's pose, the identity if None. ``screen_offsets_px`` is added
-    to the projected centres: pass zeros that require a gradient, and their gradient is the
-    picture-plane gradient that `densify` wants.
+    ``camera_from_head`` is the head's pose, the identity if None.
 
     ``auto`` is gsplat for CUDA tensors, numba for float32 on the CPU, else the oracle.
 
     Raises: InputError when values are not finite, a quaternion is zero, a scale is negative, an
     opacity lies outside [0, 1], shapes disagree, or the back end cannot take the tensors.
     """
-    offsets = screen_offsets_px
-    _check_inputs(gaussians, camera, background, camera_from_head, offsets)
+    _check_inputs(gaussians, camera, background, camera_from_head)
     if background is None:
         background = gaussians.colours.new_zeros(gaussians.channels)
     if camera_from_head is None:
@@ -91,15 +70,15 @@ def rasterize(
     if chosen == "oracle":
         from se4lip.head.splat.raster_oracle import rasterize_oracle
 
-        return rasterize_oracle(gaussians, camera, background, camera_from_head, offsets, config)
+        return rasterize_oracle(gaussians, camera, background, camera_from_head, config)
     if chosen == "numba":
         from se4lip.head.splat.raster_numba import rasterize_numba
 
-        return rasterize_numba(gaussians, camera, background, camera_from_head, offsets, config)
+        return rasterize_numba(gaussians, camera, background, camera_from_head, config)
     if chosen == "gsplat":
         from se4lip.head.splat.raster_gsplat import rasterize_gsplat
 
-        return rasterize_gsplat(gaussians, camera, background, camera_from_head, offsets, config)
+        return rasterize_gsplat(gaussians, camera, background, camera_from_head, config)
     raise InputError(f"backend '{backend}' is unknown: choose auto, oracle, numba or gsplat")
 
 
@@ -141,7 +120,6 @@ def _check_inputs(
     camera: Camera,
     background: Tensor | None,
     camera_from_head: Tensor | None,
-    screen_offsets_px: Tensor | None,
 ) -> None:
     if gaussians.means.dtype not in (torch.float32, torch.float64):
         raise InputError(
@@ -160,17 +138,10 @@ def _check_inputs(
             f"camera_from_head has shape {list(camera_from_head.shape)}, but [3, 4] is needed: "
             "drop the last row of a 4x4 pose"
         )
-    wanted = (len(gaussians), 2)
-    if screen_offsets_px is not None and tuple(screen_offsets_px.shape) != wanted:
-        raise InputError(
-            f"screen_offsets_px have shape {list(screen_offsets_px.shape)}, "
-            f"but {list(wanted)} is needed"
-        )
     given = {
         **gaussians.tensors(),
         "background": background,
         "camera_from_head": camera_from_head,
-        "screen_offsets_px": screen_offsets_px,
     }
     for name, tensor in given.items():
         if tensor is None:

@@ -1,8 +1,7 @@
 """The CUDA back end: gsplat's own kernels, called so that they draw the picture of `raster`.
 
 gsplat is an optional package (``pip install 'se4lip[gpu]'``) and builds itself with nvcc when it
-first draws. Its ``rasterization`` is taken apart into the four public functions it is made of,
-because the offsets that `densify` wants a gradient for enter between projection and drawing. The
+first draws. It is called by the four public functions that its ``rasterization`` is made of. The
 alpha clamp, the cuts and the frustum margin are compiled into gsplat: 1.5's are those of `raster`,
 1.6 clamps at 0.99 and is turned away.
 """
@@ -14,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from se4lip.head.splat.gaussians import Gaussians
-from se4lip.head.splat.raster import RasterConfig
+from se4lip.head.splat.raster_config import RasterConfig
 from se4lip.types import Camera, InputError
 
 TILE_PX = 16
@@ -26,7 +25,6 @@ def rasterize_gsplat(
     camera: Camera,
     background: Float[Tensor, " C"] | Float[Tensor, "H W C"],
     camera_from_head: Float[Tensor, "3 4"],
-    screen_offsets_px: Float[Tensor, "N 2"] | None,
     config: RasterConfig,
 ) -> tuple[Float[Tensor, "H W C"], Float[Tensor, "H W"]]:
     """As `raster.rasterize`, which checks the inputs. Parity holds to about 1e-4: gsplat is built
@@ -70,8 +68,6 @@ def rasterize_gsplat(
         near_plane=config.near,
         opacities=gaussians.opacities,
     )
-    if screen_offsets_px is not None:
-        centres_px = centres_px + screen_offsets_px
     tiles_x, tiles_y = -(-width // TILE_PX), -(-height // TILE_PX)
     _, pairs, rows = isect_tiles(centres_px, radii, depths, TILE_PX, tiles_x, tiles_y)
     rgb, alpha = rasterize_to_pixels(

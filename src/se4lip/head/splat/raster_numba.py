@@ -18,10 +18,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from se4lip.head.splat import raster_kernels, raster_projection
+from se4lip.head.splat import raster_binning, raster_kernels, raster_projection
 from se4lip.head.splat.gaussians import Gaussians
 from se4lip.head.splat.lanes import lane_count, run_in_lanes
-from se4lip.head.splat.raster import RasterConfig, rasterize
+from se4lip.head.splat.raster_config import RasterConfig
 from se4lip.head.splat.raster_kernels import SPLAT_WIDTH, TILE_PX
 from se4lip.head.splat.raster_projection import CHUNK
 from se4lip.types import Camera, InputError
@@ -32,7 +32,6 @@ def rasterize_numba(
     camera: Camera,
     background: Float[Tensor, " C"] | Float[Tensor, "H W C"],
     camera_from_head: Float[Tensor, "3 4"],
-    screen_offsets_px: Float[Tensor, "N 2"] | None,
     config: RasterConfig,
 ) -> tuple[Float[Tensor, "H W C"], Float[Tensor, "H W"]]:
     """As `raster.rasterize`, which checks the inputs.
@@ -49,7 +48,6 @@ def rasterize_numba(
         *gaussians.tensors().values(),
         background,
         camera_from_head,
-        screen_offsets_px,
         camera,
         config,
     )
@@ -65,7 +63,8 @@ def warm_up() -> None:
         opacities=torch.ones(1),
         colours=torch.ones(1, 3),
     )
-    rgb, _ = rasterize(gaussian, Camera(16.0, 8.0, 8.0, 16, 16), backend="numba")
+    camera, background, pose = Camera(16.0, 8.0, 8.0, 16, 16), torch.zeros(3), torch.eye(3, 4)
+    rgb, _ = rasterize_numba(gaussian, camera, background, pose, RasterConfig())
     rgb.sum().backward()
     to_bytes(rgb)
 
@@ -97,7 +96,6 @@ def _tile(
     scales: np.ndarray,
     quats: np.ndarray,
     opacities: np.ndarray,
-    offsets: np.ndarray,
     pose: np.ndarray,
     camera: Camera,
     config: RasterConfig,
@@ -114,19 +112,18 @@ def _tile(
         scales,
         quats,
         opacities,
-        offsets,
         pose,
         _view(camera, config),
         splats,
         depths,
         boxes,
     )
-    order = raster_kernels.depth_order(depths, boxes)
+    order = raster_binning.depth_order(depths, boxes)
     pair_starts = np.empty(count + 1, np.int64)
     starts = np.empty(tiles_x * tiles_y + 1, np.int64)
-    raster_kernels.count_pairs(boxes, tiles_x, pair_starts, starts)
+    raster_binning.count_pairs(boxes, tiles_x, pair_starts, starts)
     lists = np.empty((pair_starts[-1], 2), np.int32)
-    raster_kernels.fill_lists(order, boxes, tiles_x, pair_starts, starts, lists)
+    raster_binning.fill_lists(order, boxes, tiles_x, pair_starts, starts, lists)
     # the fullest tiles first, so that no lane is left with a big one at the end
     tile_order = np.argsort(-np.diff(starts), kind="stable")
     return _Tiled(splats, pair_starts, starts, lists, tile_order, tiles_x)
@@ -143,7 +140,6 @@ class _Rasterize(torch.autograd.Function):
         colours: Tensor,
         background: Tensor,
         pose: Tensor,
-        offsets: Tensor | None,
         camera: Camera,
         config: RasterConfig,
     ) -> tuple[Tensor, Tensor]:
@@ -154,7 +150,6 @@ class _Rasterize(torch.autograd.Function):
             _numbers(scales),
             _numbers(quats),
             _numbers(opacities),
-            np.empty((0, 2), np.float32) if offsets is None else _numbers(offsets),
             pose_f64,
             camera,
             config,
@@ -207,8 +202,8 @@ class _Rasterize(torch.autograd.Function):
             moments,
             tiled.tiles_x,
         )
-        widths: tuple[tuple[int, ...], ...] = ((3,), (3,), (4,), (), (channels,), (2,))
-        *grads, offsets_grad = (np.empty((count, *width), np.float32) for width in widths)
+        widths: tuple[tuple[int, ...], ...] = ((3,), (3,), (4,), (), (channels,))
+        grads = [np.empty((count, *width), np.float32) for width in widths]
         chunks = -(-count // CHUNK)
         pose_grads = np.zeros((chunks, 3, 4))
         run_in_lanes(
@@ -223,7 +218,6 @@ class _Rasterize(torch.autograd.Function):
             tiled.pair_starts,
             moments,
             *grads,
-            offsets_grad,
             pose_grads,
         )
         background_grad = None
@@ -232,7 +226,7 @@ class _Rasterize(torch.autograd.Function):
             if ctx.background_rank == 1:
                 background_grad = background_grad.sum((0, 1), dtype=np.float64).astype(np.float32)
         pose_grad = pose_grads.sum(0).astype(np.float32)
-        found = (*grads, background_grad, pose_grad, offsets_grad)
+        found = (*grads, background_grad, pose_grad)
         wanted = ctx.needs_input_grad
         return (
             *(torch.from_numpy(g) if w else None for g, w in zip(found, wanted, strict=False)),

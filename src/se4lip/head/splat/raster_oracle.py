@@ -13,7 +13,7 @@ from torch import Tensor
 
 from se4lip.head.camera import rotation_from_quat, transform
 from se4lip.head.splat.gaussians import Gaussians
-from se4lip.head.splat.raster import (
+from se4lip.head.splat.raster_config import (
     ALPHA_MAX,
     ALPHA_MIN,
     FRUSTUM_MARGIN,
@@ -100,7 +100,6 @@ def rasterize_oracle(
     camera: Camera,
     background: Float[Tensor, " C"] | Float[Tensor, "H W C"],
     camera_from_head: Float[Tensor, "3 4"],
-    screen_offsets_px: Float[Tensor, "N 2"] | None,
     config: RasterConfig,
 ) -> tuple[Float[Tensor, "H W C"], Float[Tensor, "H W"]]:
     """As `raster.rasterize`, which checks the inputs.
@@ -108,8 +107,6 @@ def rasterize_oracle(
     Pixels are taken 16x16 at a time, with the splats that can reach them, to bound the memory.
     """
     centres_px, spreads_px, precisions, rows = project(gaussians, camera, camera_from_head, config)
-    if screen_offsets_px is not None:
-        centres_px = centres_px + screen_offsets_px[rows]
     opacities, colours = gaussians.opacities[rows], gaussians.colours[rows]
 
     # alpha falls below ALPHA_MIN at sqrt(2 ln(opacity / ALPHA_MIN)) standard deviations

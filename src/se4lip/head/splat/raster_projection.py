@@ -13,15 +13,15 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from se4lip.head.splat import lanes, raster, raster_kernels
+from se4lip.head.splat import lanes, raster_config, raster_kernels
 from se4lip.head.splat.lanes import claim, compiler
-from se4lip.head.splat.raster import ALPHA_MIN, FRUSTUM_MARGIN
+from se4lip.head.splat.raster_config import ALPHA_MIN, FRUSTUM_MARGIN
 from se4lip.head.splat.raster_kernels import TILE_PX
 
 CHUNK = 512
 """Gaussians a lane takes at a time. Fixed, so that sums over chunks do not depend on the lanes."""
 
-jit = compiler(lanes, raster, raster_kernels)
+jit = compiler(lanes, raster_config, raster_kernels)
 inline = njit(inline="always")
 
 
@@ -56,8 +56,8 @@ def _ball_to_camera(pose, quat, scale, rotation, shape):
 
 @jit
 @no_type_check
-def project(counter, means, scales, quats, opacities, offsets, pose, view, splats, depths, boxes):
-    """Fills ``splats``, ``depths``, ``boxes``. Adds ``offsets`` [N, 2] or [0, 2] to the centres."""
+def project(counter, means, scales, quats, opacities, pose, view, splats, depths, boxes):
+    """Fills ``splats``, ``depths``, ``boxes``."""
     focal, cx, cy, width, height, eps2d, near = view
     margin_x, margin_y = FRUSTUM_MARGIN * width / 2, FRUSTUM_MARGIN * height / 2
     low_x, high_x = (-cx - margin_x) / focal, (width - cx + margin_x) / focal
@@ -95,9 +95,6 @@ def project(counter, means, scales, quats, opacities, offsets, pose, view, splat
             area2 = cross_x * cross_x + cross_y * cross_y + cross_z * cross_z
             determinant = area2 + eps2d * (xx + yy - eps2d)
             centre_x, centre_y = magnify * x + cx, magnify * y + cy
-            if len(offsets) > 0:
-                centre_x += offsets[g, 0]
-                centre_y += offsets[g, 1]
             # where opacity * exp(-q / 2) falls to ALPHA_MIN, with a hair to spare for rounding
             reach = math.sqrt(2 * math.log(opacity / ALPHA_MIN)) + 1e-3
             reach_x, reach_y = reach * math.sqrt(xx), reach * math.sqrt(yy)
@@ -136,7 +133,6 @@ def differentiate(
     quats_grad,
     opacities_grad,
     colours_grad,
-    offsets_grad,
     pose_grads,
 ):
     """Adds up each Gaussian's moments and carries them back through `project`.
@@ -164,7 +160,6 @@ def differentiate(
                 quats_grad[g] = 0
                 opacities_grad[g] = 0
                 colours_grad[g] = 0
-                offsets_grad[g] = 0
                 continue
             sums[:] = 0
             for pair in range(pair_starts[g], pair_starts[g + 1]):
@@ -177,7 +172,6 @@ def differentiate(
             opacities_grad[g] = s / splats[g, 5]
             a, b, c = float(splats[g, 2]), float(splats[g, 3]), float(splats[g, 4])
             centre_x_grad, centre_y_grad = a * sx + b * sy, b * sx + c * sy
-            offsets_grad[g, 0], offsets_grad[g, 1] = centre_x_grad, centre_y_grad
             # precision P = cov^-1: dcov = -P dP P, and dloss/dP is -1/2 of the second moments
             px, py = a * sxx + b * sxy, a * sxy + b * syy
             qx, qy = b * sxx + c * sxy, b * sxy + c * syy
