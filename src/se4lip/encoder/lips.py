@@ -22,8 +22,8 @@ from se4lip.types import InputError, within
 class LipEncoderConfig:
     picture_px: int = 48
     contour: int = 147  # width of face.contour.lip_contour; 0 leaves the branch out
-    channels: tuple[int, ...] = (32, 64, 128, 256)
-    contour_hidden: int = 384
+    channels: tuple[int, ...] = (24, 48, 96, 192)
+    contour_hidden: int = 256
     dropout: float = 0.1
     embedding: int = 512
 

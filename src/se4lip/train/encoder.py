@@ -52,10 +52,8 @@ class EncoderRecipe:
     """Everything that decides what comes out of a training run, but for the data."""
 
     model: SE4LipConfig = field(default_factory=SE4LipConfig)
-    speech_augment: SpeechAugmentConfig = field(
-        default_factory=lambda: SpeechAugmentConfig(untouched=0.25)
-    )
-    lip_augment: LipAugmentConfig = field(default_factory=lambda: LipAugmentConfig(untouched=0.25))
+    speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
+    lip_augment: LipAugmentConfig = field(default_factory=LipAugmentConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     clips_per_step: int = 16
     windows_per_clip: int = 20
