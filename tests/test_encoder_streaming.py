@@ -85,7 +85,7 @@ def test_features_have_length_one(encoder):
     np.testing.assert_allclose(lengths, 1, atol=1e-6)
 
 
-def test_the_state_never_grows_and_hours_do_not_drift(encoder):
+def test_the_state_never_grows_and_counts_exactly(encoder):
     stream = SpeechStream(encoder, 44_100)
     state, sizes, frames = stream.init(), set(), 0
     for _ in range(60):
@@ -97,18 +97,6 @@ def test_the_state_never_grows_and_hours_do_not_drift(encoder):
     assert max(size[2] for size in sizes) < 3 * 221
     _, features = stream.finish(state)
     assert frames + len(features) == -(-60 * (44_100 // 3 + 1) * 25 // 44_100)
-
-
-def test_eight_hours_count_exactly():
-    """The arithmetic of positions at eight hours, without eight hours of arithmetic."""
-    rate, eight_hours = 44_100, 8 * 3600 * 44_100
-    from se4lip.audio.resample import ResampleState, resample
-
-    tail = np.zeros(2 * 221, np.float32)
-    given = (eight_hours - 221 - 1) * 16_000 // rate
-    state = ResampleState(rate, tail, eight_hours, given)
-    state, _ = resample(state, np.zeros(0, np.float32), last=True)
-    assert state.given == 8 * 3600 * 16_000
 
 
 def test_no_sound_gives_no_features(encoder):

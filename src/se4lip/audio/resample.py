@@ -64,7 +64,8 @@ def resample(
     out = np.empty(until - state.given, np.float32)
     _interpolate(known, origin, state.given, state.rate_hz, reach, _kernels(state.rate_hz), out)
     keep = max(0, until * state.rate_hz // SAMPLE_RATE_HZ - reach - origin)
-    return ResampleState(state.rate_hz, known[keep:], taken, until), out
+    # A copy, so that the state does not keep the whole chunk alive through a view.
+    return ResampleState(state.rate_hz, known[keep:].copy(), taken, until), out
 
 
 def _reach(rate_hz: int) -> int:
