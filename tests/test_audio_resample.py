@@ -4,10 +4,10 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from se4lip.audio.resample import REACH_S, resample, start_resampling
+from se4lip.audio.resample import REACH_S, _phases, _reach, resample, start_resampling
 from se4lip.types import InputError
 
-RATES = (8_000, 11_025, 22_050, 44_100, 48_000, 96_000)
+RATES = (8_000, 11_025, 12_345, 22_050, 44_100, 48_000, 96_000)
 
 
 def whole(samples, rate):
@@ -71,6 +71,35 @@ def test_state_does_not_grow():
     assert max(sizes) < 3 * REACH_S * 44_100
 
 
-def test_a_rate_that_is_none_is_refused():
-    with pytest.raises(InputError, match="sample rate 0 Hz is not a whole positive number"):
-        start_resampling(0)
+@pytest.mark.parametrize(
+    ("rate", "sentence"),
+    [
+        (0, "sample rate 0 Hz is not a whole positive number: pass the true rate"),
+        (-8000, "sample rate -8000 Hz is not a whole"),
+        (44_100.5, "sample rate 44100.5 Hz is not a whole"),
+        (float("nan"), "sample rate nan Hz is not a whole"),
+        (float("inf"), "sample rate inf Hz is not a whole"),
+        (384_025, "sample rate 384025 Hz is above 384000 Hz, the highest that can be taken: resam"),
+        (10**12, "sample rate 1000000000000 Hz is above 384000 Hz"),
+        (48_001, "sample rate 48001 Hz needs a table of 31 MB: resample to a multiple of 25 Hz"),
+        (191_999, "sample rate 191999 Hz needs a table of 123 MB"),
+    ],
+)
+def test_a_rate_that_is_none_or_costs_any_memory_is_refused(rate, sentence):
+    with pytest.raises(InputError) as error:
+        start_resampling(rate)
+    assert str(error.value).startswith(sentence)
+
+
+@given(st.integers(1, 384_000 // 25))
+def test_every_multiple_of_25_hz_is_taken(twenty_fives):
+    assert start_resampling(25 * twenty_fives).rate_hz == 25 * twenty_fives
+
+
+@given(st.integers(1, 384_000))
+def test_no_rate_that_is_taken_needs_more_than_10_mb(rate):
+    try:
+        start_resampling(rate)
+    except InputError:
+        return
+    assert _phases(rate) * 2 * _reach(rate) * 4 <= 10_000_000

@@ -19,6 +19,8 @@ from se4lip.types import SAMPLE_RATE_HZ, InputError
 
 REACH_S = 0.005  # of the filter, to either side: 80 zero crossings at 8 kHz
 _KAISER_BETA = 9.0  # stop band below -90 dB
+HIGHEST_HZ = 384_000  # of any sound card; no speech needs it
+_LARGEST_TABLE = 2_500_000  # weights, 10 MB: enough for every multiple of 25 Hz
 _PASS = 0.95  # of the lower Nyquist frequency; the transition ends there or just above
 
 
@@ -33,12 +35,25 @@ class ResampleState:
 
 
 def start_resampling(rate_hz: int) -> ResampleState:
-    """Raises: InputError if ``rate_hz`` is not a whole positive number."""
-    if rate_hz != int(rate_hz) or rate_hz <= 0:
+    """Raises: InputError if ``rate_hz`` is no whole number that sound has, or would need a table of
+    weights of any size: rates come from strangers' files."""
+    if not 0 < rate_hz < math.inf or rate_hz != int(rate_hz):
         raise InputError(
             f"sample rate {rate_hz} Hz is not a whole positive number: pass the true rate"
         )
-    return ResampleState(int(rate_hz), np.zeros(_reach(int(rate_hz)), np.float32))
+    if rate_hz > HIGHEST_HZ:
+        raise InputError(
+            f"sample rate {rate_hz} Hz is above {HIGHEST_HZ} Hz, the highest that can be taken: "
+            "resample to 48000 Hz first"
+        )
+    rate_hz = int(rate_hz)
+    weights = _phases(rate_hz) * 2 * _reach(rate_hz)
+    if weights > _LARGEST_TABLE:
+        raise InputError(
+            f"sample rate {rate_hz} Hz needs a table of {weights * 4 / 1e6:.0f} MB: resample to a "
+            "multiple of 25 Hz first"
+        )
+    return ResampleState(rate_hz, np.zeros(_reach(rate_hz), np.float32))
 
 
 def resample(
@@ -72,6 +87,11 @@ def _reach(rate_hz: int) -> int:
     return math.ceil(REACH_S * rate_hz)
 
 
+def _phases(rate_hz: int) -> int:
+    """How many places an output can have between two inputs."""
+    return SAMPLE_RATE_HZ // math.gcd(rate_hz, SAMPLE_RATE_HZ)
+
+
 @functools.lru_cache(maxsize=16)
 def _kernels(rate_hz: int) -> Float32[np.ndarray, "P K"]:
     """The low-pass filter, a Kaiser-windowed sinc, for every place an output has between inputs.
@@ -79,7 +99,7 @@ def _kernels(rate_hz: int) -> Float32[np.ndarray, "P K"]:
     Output ``n`` lies ``phase / P`` after an input sample; row ``phase`` holds the weights of the
     inputs from ``reach - 1`` before that sample to ``reach`` behind it. 160 rows at 44.1 kHz.
     """
-    phases, reach = SAMPLE_RATE_HZ // math.gcd(rate_hz, SAMPLE_RATE_HZ), _reach(rate_hz)
+    phases, reach = _phases(rate_hz), _reach(rate_hz)
     cutoff = _PASS * min(1.0, SAMPLE_RATE_HZ / rate_hz)
     at = np.arange(1 - reach, reach + 1) - np.arange(phases)[:, None] / phases
     window = np.i0(_KAISER_BETA * np.sqrt(np.clip(1 - (at / reach) ** 2, 0, 1)))
