@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from se4lip.artifacts.encoder import load_encoder
+from se4lip.artifacts.encoder import encoder_identity, load_encoder
 from se4lip.encoder.streaming import SpeechStream, encode_offline
 from se4lip.io.audio import iter_speech
-from se4lip.io.files import array_writer
+from se4lip.io.feature_notes import Author, features_writer
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
 
@@ -59,16 +59,18 @@ def encode_to_file(
 ) -> tuple[int, int]:
     """``encode_file`` into a ``.npy`` file of float32, in memory that the length does not decide.
 
-    Returns its shape.
+    A note of the encoder is written beside it (``io.feature_notes``). Returns its shape.
 
     Raises:
         InputError: sound that cannot be read, or a file that cannot be written.
     """
+    identity = encoder_identity(encoder)
+    author = Author(identity.features, identity.name, identity.sha256)
     pieces = _encoded(audio, encoder, progress)
     piece: np.ndarray | None = next(pieces)  # no file is begun for sound that cannot be read
     assert piece is not None
     rows, width = 0, piece.shape[1]
-    with array_writer(out, np.float32, (width,)) as append:
+    with features_writer(out, author, width) as append:
         while piece is not None:
             append(piece)
             rows += len(piece)

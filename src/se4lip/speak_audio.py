@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
-from se4lip.artifacts.encoder import encoder_identity, load_encoder
+from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity, load_encoder
+from se4lip.audio.timebase import frame_count
 from se4lip.encoder.streaming import SpeechStream
 from se4lip.features.catalogue import OURS, load_features
 from se4lip.head.base import Head
@@ -28,15 +29,18 @@ from se4lip.io.audio import iter_speech, read_speech
 from se4lip.io.certificates import chosen_certificate
 from se4lip.io.credentials import Origin
 from se4lip.io.feature_files import read_features
+from se4lip.io.feature_notes import author_of
 from se4lip.io.files import sha256_of
 from se4lip.io.pictures import labelled
 from se4lip.io.video import VideoConfig, write_video
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
+from se4lip.wording import counted
 
 Features = Float32[np.ndarray, "T D"]
 Picture = UInt8[np.ndarray, "H W 3"]
 
 _CHUNK_S = 10.0
+_LENGTHS_MAY_DIFFER_FRAMES = 2  # networks of others begin or end a row early or late
 SMALLEST_PX, LARGEST_PX = 64, 2048
 
 
@@ -69,27 +73,32 @@ def speak(
     credentials: tuple[Path, Path] | None = None,
     feature_weights: Path | None = None,
     shortcut: Shortcut = "none",
+    unchecked: bool = False,
 ) -> Spoken:
     """Write a video of ``avatar`` saying ``audio``; its head moves as in its recordings.
 
     ``avatar`` is a file that ``train avatar`` wrote, or "grid-s1", who comes with the package.
 
-    ``features`` is a ``.npy`` file ``[T, D]`` at 25 rows a second to be used instead of the
-    encoder's; an avatar trained on features of others computes those, from ``feature_weights`` if
-    they are not where they are looked for. ``on_progress`` is told the seconds of video that are
+    ``features`` is a ``.npy`` file ``[T, D]`` at 25 rows a second to be used instead of computing
+    them. The note beside it must say that they are of the avatar's encoder (``io.feature_notes``),
+    unless they are ``unchecked`` or the avatar itself was trained on files of which nobody knows
+    who wrote them. An avatar trained on features of others computes those, from ``feature_weights``
+    if they are not where they are looked for. ``on_progress`` is told the seconds of video that are
     done. ``label`` burns the word "synthetic" into the picture; ``credentials`` are certificate and
     key of who signs the video (docs/provenance.md). ``shortcut`` is what the drawing of a radiance
     field may leave out (`nerf.head`).
 
     Raises:
         InputError: a file that cannot be read or written, features of another encoder than the
-            avatar's, an impossible size, or a certificate that cannot sign.
+            avatar's or of other sound, an impossible size, or a certificate that cannot sign.
     """
     if size_px is not None and not SMALLEST_PX <= size_px <= LARGEST_PX:
         raise InputError(
             f"a picture of {size_px} px was asked for: "
             f"give --size from {SMALLEST_PX} to {LARGEST_PX}"
         )
+    if unchecked and features is None:
+        raise InputError("unchecked is about features of a file: give --features FILE.npy too")
     audio, out = Path(audio), Path(out)
     if not isinstance(avatar, Avatar):
         avatar = load_avatar(avatar)
@@ -105,10 +114,11 @@ def speak(
             )
         heard = _heard(avatar, audio, encoder, feature_weights)
     else:
-        heard = iter([read_features(features)])
+        heard = iter([_given(avatar, features, audio, unchecked)])
         parts["features"] = (features.name, sha256_of(features))
 
-    done = Spoken(out, size_px=size_px or head.camera.width_px)
+    drawn_px = size_px or head.camera.width_px
+    done = Spoken(out, size_px=drawn_px + drawn_px % 2)  # video repeats a last odd row and column
 
     def pictures() -> Iterator[Picture]:
         for codes in mouth_codes(head, clock.timed("speech to mouth codes", heard)):
@@ -139,6 +149,25 @@ def speak(
 def mouth_codes(head: Head, features: Iterable[Features]) -> Iterator[torch.Tensor]:
     """Codes of features that come in pieces, the same as if they came at once."""
     return hear_all(head, map(torch.from_numpy, features))
+
+
+def _given(avatar: Avatar, file: Path, audio: Path, unchecked: bool) -> Features:
+    """The features in ``file``, if they are of the avatar's encoder and of ``audio``."""
+    rows = read_features(file)
+    # An avatar without a checksum learned from files that nobody could vouch for either.
+    if avatar.encoder.sha256 and not unchecked:
+        author = author_of(file, rows)
+        avatar.check_encoder(
+            EncoderIdentity(author.name, author.sha256, rows.shape[1], author.features)
+        )
+    # Headers of compressed files are wrong by more than this; counting costs a second an hour.
+    frames = frame_count(sum(len(piece.samples) for piece in iter_speech(audio)))
+    if abs(len(rows) - frames) > _LENGTHS_MAY_DIFFER_FRAMES:
+        raise InputError(
+            f"feature file {file} holds {counted(len(rows), 'row')}, but {audio} lasts "
+            f"{counted(frames, 'frame')}: give features of this sound, 25 rows a second"
+        )
+    return rows
 
 
 def _heard(

@@ -18,6 +18,7 @@ from se4lip.evaluate_avatar import curves as curves_of
 from se4lip.evaluate_avatar import evaluate_avatar as judge
 from se4lip.evaluate_avatar import sheet as sheet_of
 from se4lip.head.nerf.head import Shortcut
+from se4lip.io.audio import promised_duration_s
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.io.video import writable_video, write_video
@@ -117,6 +118,7 @@ def speak(arguments: list[str]) -> int | None:
         encoder: Path | None = None,
         features: Path | None = None,
         feature_weights: Path | None = None,
+        unchecked: bool = False,
         label: bool = False,
         credentials: tuple[Path, Path] | None = None,
         shortcut: Shortcut = "none",
@@ -131,9 +133,10 @@ def speak(arguments: list[str]) -> int | None:
             out: The video to write.
             size: Width and height in pixels, those trained at by default.
             encoder: Encoder the avatar was trained with, the shipped one by default.
-            features: File of features [T, D] at 25 rows a second, instead of those the avatar
-                was trained on, which are computed.
+            features: File of features [T, D] at 25 rows a second that `se4lip encode` wrote, with
+                its note beside it, instead of computing those the avatar was trained on.
             feature_weights: Where the weights of those are, if not where they are looked for.
+            unchecked: Take --features on your word: no note is asked for.
             label: Burn the word "synthetic" into the picture.
             credentials: Your certificate chain and private key, two PEM files, to sign the video
                 with; a self-made certificate of this computer by default.
@@ -141,6 +144,8 @@ def speak(arguments: list[str]) -> int | None:
             device: What draws: auto, cpu or cuda.
             json: Print the summary as JSON on standard output.
         """
+        total_s = promised_duration_s(audio)  # 0 where the header does not say: the bar stands
+
         with progress("speaking") as (_, advance):
             done = say(
                 avatar if device == "cpu" else drawn_on(load_avatar(avatar), device),
@@ -149,11 +154,12 @@ def speak(arguments: list[str]) -> int | None:
                 size,
                 encoder,
                 features,
-                on_progress=lambda _: advance(0),
+                on_progress=lambda done_s: advance(min(1.0, done_s / total_s) if total_s else 0.0),
                 label=label,
                 credentials=credentials,
                 feature_weights=feature_weights,
                 shortcut=shortcut,
+                unchecked=unchecked,
             )
         if json:
             print_json({**asdict(done), "frames_per_s": done.frames_per_s})

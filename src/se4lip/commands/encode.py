@@ -10,12 +10,14 @@ from se4lip.dropin import PROFILES, describe, feature_files
 from se4lip.encode_speech import encode_file, encode_to_file
 from se4lip.io.audio import promised_duration_s
 from se4lip.io.feature_files import place_in_dataset, write
-from se4lip.io.files import writable_files, writable_folder
+from se4lip.io.feature_notes import note_of, writable_features
+from se4lip.io.files import writable_folder
 from se4lip.types import InputError
+from se4lip.wording import counted
 
 
 def encode(arguments: list[str]) -> int | None:
-    if "--for" in arguments and arguments[-1:] in (["--for"], ["list"]):
+    if _asks_for_list(arguments):
         print(describe(PROFILES))
         return 0
 
@@ -28,6 +30,8 @@ def encode(arguments: list[str]) -> int | None:
         json: bool = False,
     ) -> None:
         """Lip features of any audio or video file: float32 [T, 512] at 25 fps in a .npy file.
+
+        A note of the encoder lies beside it in a .json file; `se4lip speak --features` asks for it.
 
         With --for, the files that an existing talking-head system loads unchanged; AUDIO may then
         be that system's data folder, and the files go where it looks. --for list names them all.
@@ -56,9 +60,9 @@ def encode(arguments: list[str]) -> int | None:
 
             if profile is None:
                 assert out is not None
-                writable_files(out)
+                writable_features(out)
                 shape = encode_to_file(sound, out, encoder, tell)
-                written = [out]
+                written = [out, note_of(out)]
             else:
                 folder = writable_folder(out or (place.folder if place else sound.parent))
                 features = encode_file(sound, encoder, tell)
@@ -69,9 +73,17 @@ def encode(arguments: list[str]) -> int | None:
         if json:
             print_json({"audio": sound, "shape": shape, "files": written})
         else:
-            print(f"{shape[0]} frames of {shape[1]} features: {_list(written)}")
+            print(f"{counted(shape[0], 'frame')} of {shape[1]} features: {_list(written)}")
 
     return run(command, "encode", arguments)
+
+
+def _asks_for_list(arguments: list[str]) -> bool:
+    """Whether the value of --for is missing or "list"; a file or folder may be called so too."""
+    if "--for=list" in arguments:
+        return True
+    after = arguments[arguments.index("--for") + 1 :] if "--for" in arguments else ["-"]
+    return after[:1] in ([], ["list"])
 
 
 def _list(paths: list[Path]) -> str:
