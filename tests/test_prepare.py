@@ -127,7 +127,7 @@ REASONS = {
     },
     "no sound": {"sound": None},
     "no sound, only silence": {"sound": np.zeros(57_600, np.float32)},
-    "too short, 1 frames of at least 13": {"frames": 1},
+    "too short, 1 frame of at least 13": {"frames": 1},
     "too short, 12 frames of at least 13": {"frames": 12},
 }
 
@@ -465,7 +465,7 @@ def test_the_command_reports_and_skips(drawn, tmp_path, capsys):
     assert cli.main(["prepare", str(tmp_path / "v"), "-o", str(out), "--workers", "1"]) == 0
     printed = capsys.readouterr()
     assert printed.out == (
-        f"1 clips, 0.0 minutes in {out} (1 skipped, 0 frames filled in)\n"
+        f"1 clip, 0.0 minutes in {out} (1 skipped, 0 frames filled in)\n"
         f"look at {out / 'contact-sheet.png'}\n"
     )
     assert printed.err == "skipped mute: no sound\n"

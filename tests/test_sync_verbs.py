@@ -4,6 +4,7 @@ Every frame of the made-up recordings carries a code, in its samples and in its 
 an encoder should say is known exactly.
 """
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,16 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-from recordings import tone
+from faces import DrawnFaceTracker, draw
+from recordings import record, tone
+from se4lip import cli
 from se4lip import evaluate_encoder as evaluating
 from se4lip import sync_dataset as syncing
 from se4lip.audio.timebase import Window
+from se4lip.commands import sync as commands
+from se4lip.encoder.lips import LipEncoderConfig
+from se4lip.encoder.model import SE4Lip, SE4LipConfig
+from se4lip.encoder.speech import SpeechEncoderConfig
 from se4lip.io.dataset import ClipEntry, Index, SourceEntry, open_dataset, write_clip, write_index
 from se4lip.metrics.sync import SyncReading
 from se4lip.sync_video import SyncReport, SyncVerdictConfig, judge_sync
 from se4lip.train.split import clips_of
 from se4lip.types import FaceTrack, InputError
-from se4lip.watch import Watched
+from se4lip.watch import Watched, watch
+from se4lip.wording import lateness
 
 CODE = 16
 
@@ -192,6 +200,12 @@ def watched(tmp_path, **changes):
         ({"track": None, "seen": np.zeros(50, bool)}, "no face: one is seen in 0% of the frames"),
         ({"seen": np.arange(50) < 10}, "no face: one is seen in 20% of the frames"),
         ({"samples": None}, "no sound: the file has no audio stream"),
+        (
+            {"trouble": "two faces at 0.20 s"},
+            "two faces at 0.20 s: give a part that shows one face without a cut",
+        ),
+        ({"seen": np.ones(1, bool)}, "too short: 1 frame of at least 14"),
+        ({"seen": np.ones(13, bool)}, "too short: 13 frames of at least 14"),
     ],
 )
 def test_what_is_missing_is_named_instead_of_guessed(tmp_path, changes, reason):
@@ -235,6 +249,117 @@ def test_the_verdict_follows_from_the_reading(tmp_path, monkeypatch, found, verd
     assert isinstance(report, SyncReport)
     assert report.verdict == verdict
     assert report.to_json()["offset_frames"] == offset
+
+
+# --- what the watcher says of a video, by a tracker that sees drawn faces ---
+
+ONE = {"red": (40, 20, 60, 80)}
+SHOTS = {
+    "": [ONE] * 30,
+    "two faces at 0.20 s": [ONE] * 5 + [ONE | {"blue": (110, 20, 40, 60)}] * 4 + [ONE] * 21,
+    "a cut at 0.80 s": [ONE] * 20 + [{"red": (90, 30, 60, 80), "ground": 200}] * 10,
+}
+PASSERBY = [ONE] * 5 + [ONE | {"blue": (110, 20, 40, 60)}] * 3 + [ONE] * 22
+
+
+def shot(path, frames):
+    pictures = [draw(**frame) for frame in frames]
+    return record(path, pictures, [t / 25 for t in range(len(pictures))], tone(1.2, 48_000))
+
+
+@pytest.mark.parametrize("trouble", SHOTS)
+def test_a_second_face_and_a_cut_are_seen(trouble, tmp_path):
+    shares = []
+    video = shot(tmp_path / "a.mp4", SHOTS[trouble])
+    found = watch(video, DrawnFaceTracker(), shares.append)
+    assert found.trouble == trouble
+    assert len(found.face()) == 30  # the judges of pictures still have a face to look at
+    assert shares == [pytest.approx(25 / 30)]
+
+
+def test_who_passes_by_is_no_second_face(tmp_path):
+    assert watch(shot(tmp_path / "a.mp4", PASSERBY), DrawnFaceTracker()).trouble == ""
+
+
+@pytest.mark.parametrize("trouble", ["two faces at 0.20 s", "a cut at 0.80 s"])
+def test_sync_cannot_tell_whose_lips_they_are(trouble, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "mediapipe_tracker", lambda model: DrawnFaceTracker())
+    video = shot(tmp_path / "a.mp4", SHOTS[trouble])
+    reason = f"{trouble}: give a part that shows one face without a cut"
+    assert cli.main(["sync", str(video)]) == 3
+    assert capsys.readouterr().out == f"{video}: cannot tell: {reason}\n"
+    assert cli.main(["sync", str(video), "--json"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    assert (report["verdict"], report["reason"]) == ("cannot-tell", reason)
+    assert report["offset_frames"] is report["offset_ms"] is report["confidence"] is None
+
+
+def test_the_bar_of_sync_moves_to_its_end(tmp_path, monkeypatch):
+    from se4lip import sync_video
+
+    monkeypatch.setattr(sync_video, "load_encoder", lambda path: sync_video_encoder())
+    shares = []
+    video = shot(tmp_path / "a.mp4", SHOTS[""])
+    sync_video.sync(video, DrawnFaceTracker(), on_progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[0] < 0.8 < shares[-1] == pytest.approx(1.0)
+
+
+def sync_video_encoder():
+    torch.manual_seed(0)
+    return SE4Lip(
+        SE4LipConfig(
+            speech=SpeechEncoderConfig(projection=16, hidden=16),
+            lips=LipEncoderConfig(channels=(8, 8, 8, 8)),
+        )
+    ).eval()
+
+
+# --- the command on data sets ---
+
+
+@pytest.mark.parametrize(("late", "verdict", "code"), [(0, "in-sync", 0), (7, "out-of-sync", 1)])
+def test_the_command_judges_a_data_set(late, verdict, code, tmp_path, capsys):
+    folder = data_set(tmp_path / "set", 4, late)
+    assert cli.main(["sync", str(folder), "--json", "--store"]) == code
+    report = json.loads(capsys.readouterr().out)
+    assert (report["verdict"], report["reason"], report["offset_frames"]) == (verdict, "", late)
+    assert report["offset_ms"] == pytest.approx(40 * late, abs=2)
+    assert report["confidence"] > 0.1
+    assert [row["source"] for row in report["offsets"]] == [None, "clip00"]
+    assert (report["stored"], report["stored_frames"]) == (2, 0)
+    assert cli.main(["sync", str(folder)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{folder}: in-sync: sound {late}.00 frames (")
+    assert second.startswith("clip00: in-sync: sound")
+    assert ("of them stored before" in first) is (late > 0)
+
+
+def test_the_command_does_not_guess_of_a_data_set(tmp_path, capsys):
+    folder = data_set(tmp_path / "set", 4, 7)
+    flags = ["sync", str(folder), "--least-lead", "1e9"]
+    assert cli.main([*flags, "--json"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    assert (report["verdict"], report["offset_frames"], report["offset_ms"]) == (
+        *("cannot-tell", None, None),
+    )
+    assert "standard errors, and 1000000000.0 are needed to be sure" in report["reason"]
+    assert cli.main(flags) == 3
+    assert capsys.readouterr().out.startswith(f"{folder}: cannot tell: the best offset leads by ")
+
+
+@pytest.mark.parametrize(
+    ("frames", "ms", "said"),
+    [
+        (2, 81.0, "2 frames (81 ms) late"),
+        (1, 24.0, "1 frame (24 ms) late"),
+        (-1, -24.0, "1 frame (24 ms) early"),
+        (0, -15.0, "0 frames (15 ms) early"),
+        (0, 0.0, "0 frames (0 ms) late"),
+    ],
+)
+def test_early_and_late_are_told_in_words(frames, ms, said):
+    assert lateness(frames, ms) == said
 
 
 def test_a_data_set_without_speech_has_no_offset(tmp_path):

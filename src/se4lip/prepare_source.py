@@ -137,7 +137,7 @@ def _source_pieces(job: Job, tracker: Tracker, tell: Callable[[float], None]) ->
     size = longest
     if info.frames:
         size = max(shortest, math.ceil(info.frames / math.ceil(info.frames / longest)))
-    sightings = _told(sight(read_frames(job.recording), tracker), info.frames, tell)
+    sightings = told(sight(read_frames(job.recording), tracker), info.frames, tell)
     pictures = read_frames(job.recording)
     # Second by second, so that damage is met in the piece where it lies.
     tape = _Tape(iter_clip_speech(job.recording, chunk_s=1.0))
@@ -150,7 +150,7 @@ def _usable(piece: _Piece, start: int, config: PrepareConfig) -> tuple[FaceTrack
     frames = len(piece.sightings)
     if frames < config.shortest_clip_s * FRAME_RATE_HZ:
         raise InputError(
-            f"too short, {frames} frames of at least "
+            f"too short, {counted(frames, 'frame')} of at least "
             f"{math.ceil(config.shortest_clip_s * FRAME_RATE_HZ)}"
         )
     if np.abs(piece.samples).max(initial=0) < _SILENCE:
@@ -179,9 +179,10 @@ def _cut_up(
         piece = following
 
 
-def _told(
+def told(
     sightings: Iterator[Sighting], expected: int | None, tell: Callable[[float], None]
 ) -> Iterator[Sighting]:
+    """The same; ``tell`` is told the share of the ``expected`` number that is done."""
     for count, sighting in enumerate(sightings, 1):
         if expected and count % _TELL_EVERY_FRAMES == 0:
             tell(min(1.0, count / expected))

@@ -23,6 +23,7 @@ from se4lip.metrics.sync import (
     read_similarity,
     similarity_by_sound,
 )
+from se4lip.sync_video import SyncVerdictConfig, Verdict
 from se4lip.train.split import Split, clips_of
 from se4lip.train.validation import Probe
 from se4lip.types import FRAME_RATE_HZ, InputError, within
@@ -51,12 +52,38 @@ class SourceOffset:
     reading: SyncReading
     speech_seconds: float
     stored_frames: float  # what was applied on loading when this was measured
-    sure: bool
+    doubt: str  # why it is not to be believed; empty when it is
+
+    @property
+    def sure(self) -> bool:
+        return not self.doubt
 
     @property
     def frames(self) -> float:
         """The whole offset: what is stored and what was still found."""
         return self.stored_frames + self.reading.offset_ms / FRAME_MS
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the sound as it is loaded, the stored offset applied."""
+        if not self.sure:
+            return "cannot-tell"
+        near = abs(self.reading.offset_frames) <= SyncVerdictConfig.in_sync_frames
+        return "in-sync" if near else "out-of-sync"
+
+    def to_json(self) -> dict[str, object]:
+        """As ``SyncReport.to_json``, and what was stored before."""
+        reading, known = self.reading, self.sure
+        return {
+            "verdict": self.verdict,
+            "reason": self.doubt,
+            "offset_frames": reading.offset_frames if known else None,
+            "offset_ms": round(reading.offset_ms, 1) if known else None,
+            "confidence": round(reading.confidence, 4),
+            "lead": round(reading.lead, 2),
+            "speech_seconds": round(self.speech_seconds, 2),
+            "stored_frames": round(self.stored_frames, 3),
+        }
 
 
 def dataset_offsets(
@@ -117,5 +144,12 @@ def _read(
     reading = read_similarity(rows, torch.ones(len(rows), dtype=torch.bool), SyncConfig())
     if reading is None:
         return None
-    sure = reading.lead >= config.least_lead and not reading.at_edge
-    return SourceOffset(name, reading, len(rows) / FRAME_RATE_HZ, stored_frames, sure)
+    doubt = ""
+    if reading.at_edge:
+        doubt = f"the offset is {SyncConfig().max_shift} frames or more, beyond what is searched"
+    elif reading.lead < config.least_lead:
+        doubt = (
+            f"the best offset leads by {reading.lead:.1f} standard errors, and "
+            f"{config.least_lead:.1f} are needed to be sure"
+        )
+    return SourceOffset(name, reading, len(rows) / FRAME_RATE_HZ, stored_frames, doubt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,10 +22,12 @@ from se4lip.metrics.sync import SyncConfig, SyncReading, measure_offset, sync_ti
 from se4lip.prepare import mediapipe_tracker
 from se4lip.types import SAMPLE_RATE_HZ, FaceTrack
 from se4lip.watch import Watched, watch
+from se4lip.wording import counted
 
 Verdict = Literal["in-sync", "out-of-sync", "cannot-tell"]
 
 _PIECE_FRAMES = 500  # lip crops held in memory at once
+_WATCHING = 0.8  # share of the time that looking for the face takes, about
 
 
 @dataclass(frozen=True)
@@ -74,18 +77,36 @@ def sync(
     tracker: Tracker | None = None,
     encoder: Path | None = None,
     config: SyncVerdictConfig | None = None,
+    on_progress: Callable[[float], None] = lambda share: None,
 ) -> SyncReport:
-    """Measure the offset between sound and lips of ``video``.
+    """Measure the offset between sound and lips of ``video``, one shot of one face.
+
+    Of a video with a second face or a cut it cannot be told whose lips the sound is of: the report
+    says so and where. ``on_progress`` is told the share done, as far as the video says its length.
 
     Raises:
         InputError: the file cannot be read, or the landmark model is not to be had.
     """
     model = load_encoder(encoder)  # before an hour of watching
-    watched = watch(Path(video), tracker or mediapipe_tracker())
-    return judge_sync(model, watched, config or SyncVerdictConfig())
+    watched = watch(
+        Path(video),
+        tracker or mediapipe_tracker(),
+        lambda share: on_progress(_WATCHING * share),
+    )
+    return judge_sync(
+        model,
+        watched,
+        config or SyncVerdictConfig(),
+        lambda share: on_progress(_WATCHING + (1 - _WATCHING) * share),
+    )
 
 
-def judge_sync(model: SE4Lip, video: Watched, config: SyncVerdictConfig) -> SyncReport:
+def judge_sync(
+    model: SE4Lip,
+    video: Watched,
+    config: SyncVerdictConfig,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> SyncReport:
     """The verdict on a video whose face has been followed."""
 
     def cannot_tell(reason: str, speech_seconds: float = 0.0) -> SyncReport:
@@ -94,12 +115,17 @@ def judge_sync(model: SE4Lip, video: Watched, config: SyncVerdictConfig) -> Sync
     if video.track is None or video.seen.mean() < config.least_face:
         seen = f"{video.seen.mean():.0%} of the frames" if len(video) else "no frame"
         return cannot_tell(f"no face: one is seen in {seen}")
+    if video.trouble:
+        return cannot_tell(f"{video.trouble}: give a part that shows one face without a cut")
     if video.samples is None:
         return cannot_tell("no sound: the file has no audio stream")
+    offsets = SyncConfig()
+    least = offsets.least_windows + offsets.window_frames - 1
+    if len(video) < least:
+        return cannot_tell(f"too short: {counted(len(video), 'frame')} of at least {least}")
     speaking = torch.from_numpy(video.speaking() & video.seen)
     seconds = int(speaking.sum()) / 25
-    speech, lips = embed_video(model, video, video.track)
-    offsets = SyncConfig()
+    speech, lips = embed_video(model, video, video.track, on_progress)
     reading = measure_offset(speech, lips, speaking, offsets)
     if reading is None:
         return cannot_tell(f"no speech: {seconds:.1f} s of it in sight of a face", seconds)
@@ -118,7 +144,10 @@ def judge_sync(model: SE4Lip, video: Watched, config: SyncVerdictConfig) -> Sync
 
 
 def embed_video(
-    model: SE4Lip, video: Watched, track: FaceTrack
+    model: SE4Lip,
+    video: Watched,
+    track: FaceTrack,
+    on_progress: Callable[[float], None] = lambda share: None,
 ) -> tuple[Float[Tensor, "T D"], Float[Tensor, "T D"]]:
     """Speech and lip embeddings of every frame, centred as ``SE4Lip.embed_clip`` does.
 
@@ -139,5 +168,6 @@ def embed_video(
         until = start + len(piece)
         embedded = model.embed_lips(torch.from_numpy(crops), contour[until - len(crops) : until])
         lips.append(embedded)
+        on_progress(until / frames)
     lips.append(torch.zeros(max(0, frames - sum(map(len, lips))), speech.shape[1]))
     return speech, torch.cat(lips)[:frames]  # of fewer frames than a window, none is embedded

@@ -1,9 +1,12 @@
-"""A video as its judges see it: its face in every frame, and its sound. Pictures are not kept."""
+"""A video as its judges see it: its face in every frame, and its sound.
+
+Pictures are not kept, but landmarks and sound are, so that memory grows with the length: MEMORY.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,18 +14,26 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from se4lip.audio.voice_activity import speech_frames
-from se4lip.face.follow import EVERY_FACE, follow, sight
+from se4lip.face.follow import EVERY_FACE, FollowConfig, Sighting, follow, sight
 from se4lip.face.tracker import Tracker
 from se4lip.io.video import probe_video, read_clip_speech, read_frames
+from se4lip.prepare_source import told
 from se4lip.types import FaceTrack, InputError
 
 # Encoders pad the sound and repeat or drop a last frame; more than this is another clip.
 _LENGTHS_MAY_DIFFER_FRAMES = 2
+# As clips are prepared, but for dropouts: judges count them.
+_ONE_FACE = FollowConfig(longest_dropout_frames=EVERY_FACE.longest_dropout_frames)
 
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """A video as its judges see it. Where ``seen`` is false, ``track`` is filled in."""
+    """A video as its judges see it. Where ``seen`` is false, ``track`` is filled in.
+
+    ``trouble`` says why it is not one shot of one face, as ``prepare`` would: "two faces at 3.20 s"
+    or "a cut at 0.80 s"; empty if it is. ``track`` is then of the face that is nearest to where one
+    was last.
+    """
 
     path: Path
     width_px: int
@@ -30,6 +41,7 @@ class Watched:
     seen: Bool[np.ndarray, " T"]
     track: FaceTrack | None
     samples: Float32[np.ndarray, " S"] | None
+    trouble: str = ""
 
     def __len__(self) -> int:
         return len(self.seen)
@@ -61,23 +73,37 @@ class Watched:
         return mask
 
 
-def watch(path: Path, tracker: Tracker) -> Watched:
+def watch(
+    path: Path, tracker: Tracker, on_progress: Callable[[float], None] = lambda share: None
+) -> Watched:
     """Look for the face in every frame of a video, and listen to its sound.
+
+    ``on_progress`` is told the share done, where the video's header says how long it is.
 
     Raises:
         InputError: the file cannot be read.
     """
     info = probe_video(path)
-    sightings = list(sight(read_frames(path), tracker))
+    sightings = list(told(sight(read_frames(path), tracker), info.frames, on_progress))
     seen = np.array([bool(sighting.faces) for sighting in sightings])
+    track, trouble = _followed(sightings) if seen.any() else (None, "")
     return Watched(
         path=path,
         width_px=info.width_px,
         height_px=info.height_px,
         seen=seen,
-        track=follow(sightings, EVERY_FACE)[0] if seen.any() else None,
+        track=track,
         samples=read_clip_speech(path).samples if info.has_sound else None,
+        trouble=trouble,
     )
+
+
+def _followed(sightings: Sequence[Sighting]) -> tuple[FaceTrack, str]:
+    """The face, and why it may not be one and the same."""
+    try:
+        return follow(sightings, _ONE_FACE)[0], ""
+    except InputError as reason:
+        return follow(sightings, EVERY_FACE)[0], str(reason)
 
 
 def same_length(ours: Watched, real: Watched) -> tuple[Watched, Watched, str]:

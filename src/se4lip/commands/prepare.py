@@ -12,6 +12,7 @@ from se4lip.commands.shared import print_json, progress, run
 from se4lip.io.dataset import SourceEntry
 from se4lip.prepare import PrepareConfig, mediapipe_tracker
 from se4lip.prepare import prepare as prepare_dataset
+from se4lip.wording import counted
 
 
 def prepare(arguments: list[str]) -> int | None:
@@ -54,8 +55,8 @@ def prepare(arguments: list[str]) -> int | None:
             print_json({"dataset": out, **asdict(done)})
             return
         print(
-            f"{done.clips} clips, {done.frames / 25 / 60:.1f} minutes in {out} "
-            f"({len(done.skipped)} skipped, {done.filled_frames} frames filled in)\n"
+            f"{counted(done.clips, 'clip')}, {done.frames / 25 / 60:.1f} minutes in {out} "
+            f"({len(done.skipped)} skipped, {counted(done.filled_frames, 'frame')} filled in)\n"
             f"look at {done.contact_sheet}"
         )
 

@@ -1,19 +1,20 @@
 """``se4lip sync``"""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from se4lip.commands.shared import print_json, run
+from se4lip.commands.shared import print_json, progress, run
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
+from se4lip.metrics.sync import FRAME_MS
 from se4lip.plots import sync_picture
 from se4lip.prepare import mediapipe_tracker
-from se4lip.sync_dataset import OffsetConfig, dataset_offsets, store_offsets
+from se4lip.sync_dataset import OffsetConfig, SourceOffset, dataset_offsets, store_offsets
 from se4lip.sync_video import sync as measure
 from se4lip.train.split import Split
+from se4lip.wording import lateness
 
 EXIT_CODES = {"in-sync": 0, "out-of-sync": 1, "cannot-tell": 3}
 
@@ -46,7 +47,9 @@ def sync(arguments: list[str]) -> int | None:
         if video.is_dir():
             return _sync_dataset(video, encoder, store, split, offsets, json)
         writable_files(picture)
-        report = measure(video, mediapipe_tracker(face_landmarker), encoder)
+        tracker = mediapipe_tracker(face_landmarker)
+        with progress("watching") as (_, advance):
+            report = measure(video, tracker, encoder, on_progress=advance)
         if picture is not None:
             title = f"{video.name}: {report.verdict}"
             save_picture(picture, sync_picture(report.timeline, report.reading, title))
@@ -56,12 +59,13 @@ def sync(arguments: list[str]) -> int | None:
             print(f"{video}: cannot tell: {report.reason}")
         elif report.reading is not None:
             for second, one in enumerate(report.timeline):
-                said = f"{one.offset_frames:+4d} frames" if one else "   no speech"
+                said = lateness(one.offset_frames, one.offset_ms) if one else "no speech"
                 print(f"  second {second:4d}  {said}")
+            reading = report.reading
             print(
-                f"{video}: {report.verdict}: sound {report.reading.offset_frames:+d} frames "
-                f"({report.reading.offset_ms:+.0f} ms) late, confidence "
-                f"{report.reading.confidence:.3f}, lead {report.reading.lead:.1f}"
+                f"{video}: {report.verdict}: sound "
+                f"{lateness(reading.offset_frames, reading.offset_ms)}, "
+                f"confidence {reading.confidence:.3f}, lead {reading.lead:.1f}"
             )
         return EXIT_CODES[report.verdict]
 
@@ -73,19 +77,21 @@ def _sync_dataset(
 ) -> int:
     found = dataset_offsets(path, encoder, split, config)
     stored = store_offsets(path, found, split) if store else []
+    whole, *_ = found
     if json:
-        rows = [
-            {"source": one.name, "offset_frames": round(one.frames, 3), "sure": one.sure}
-            | {"speech_seconds": one.speech_seconds, **asdict(one.reading)}
-            for one in found
-        ]
-        print_json({"dataset": path, "offsets": rows, "stored": len(stored)})
+        rows = [{"source": one.name} | one.to_json() for one in found]
+        print_json({"dataset": path} | whole.to_json() | {"offsets": rows, "stored": len(stored)})
     else:
         for one in found:
-            print(
-                f"{one.name or path}: sound {one.frames:+.2f} frames ({one.frames * 40:+.0f} ms) "
-                f"late, lead {one.reading.lead:.1f} over {one.speech_seconds:.0f} s of speech"
-                f"{'' if one.sure else ': not sure'}{', stored' if one in stored else ''}"
-            )
-    whole = found[0]
-    return EXIT_CODES["in-sync" if abs(whole.reading.offset_frames) <= 1 else "out-of-sync"]
+            print(f"{one.name or path}: {_told(one)}{', stored' if one in stored else ''}")
+    return EXIT_CODES[whole.verdict]
+
+
+def _told(one: SourceOffset) -> str:
+    if one.doubt:
+        return f"cannot tell: {one.doubt}"
+    before = f", {one.stored_frames:+.2f} of them stored before" if one.stored_frames else ""
+    return (
+        f"{one.verdict}: sound {lateness(one.frames, one.frames * FRAME_MS, digits=2)} in the "
+        f"recording{before}, lead {one.reading.lead:.1f} over {one.speech_seconds:.0f} s of speech"
+    )
