@@ -142,7 +142,12 @@ def test_curves_that_cannot_be_drawn_are_refused_before_anything_is_judged(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_here_is_named(made, monkeypatch, capsys) -> None:
     assert command(made, monkeypatch, "--device", "cuda") == 2
-    assert "torch finds no CUDA device here: give --device cpu" in capsys.readouterr().err
+    sound, out = made / "videos" / "take01.mp4", made / "said.mp4"
+    spoken = ("speak", made / "avatar.safetensors", sound, "-o", out, "--device", "cuda")
+    assert cli.main([str(part) for part in spoken]) == 2
+    assert not out.exists()
+    told = capsys.readouterr().err
+    assert told.count("torch finds no CUDA device here: give --device cpu") == 2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -224,12 +224,11 @@ def gather(
 
 def sliced(track: FaceTrack, take: Take) -> FaceTrack:
     rows = slice(take.start, take.stop)
-    return FaceTrack(
+    return replace(
+        track,
         landmarks_px=track.landmarks_px[rows],
         blendshapes=track.blendshapes[rows],
         camera_from_face=track.camera_from_face[rows],
-        width_px=track.width_px,
-        height_px=track.height_px,
     )
 
 
@@ -296,6 +295,5 @@ def shown_of(
         boxes.append((mouth_boxes_px(one.track.landmarks_px[rows], 0.15) - corner) * scale)
         motions.append(motion)
     box = np.concatenate(boxes).round().clip(0, framing.size_px).astype(int)
-    return Shown(
-        np.concatenate(kept), np.concatenate(codes), Motion.end_to_end(moved), box
-    ), motions
+    shown = Shown(np.concatenate(kept), np.concatenate(codes), Motion.end_to_end(moved), box)
+    return shown, motions
