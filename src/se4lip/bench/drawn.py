@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 
 from se4lip.bench.asked import AskedSet
 from se4lip.bench.heads import NamedHead
@@ -25,7 +26,7 @@ from se4lip.bench.lips import Asked, closures
 from se4lip.bench.memory import Memory, digest_of
 from se4lip.bench.record import known
 from se4lip.evaluate_avatar import has_look
-from se4lip.face.follow import FollowConfig, follow, sight
+from se4lip.face.follow import follow_every_face
 from se4lip.face.tracker import Tracker
 from se4lip.head.base import Motion
 from se4lip.io.dataset import Dataset
@@ -35,13 +36,7 @@ from se4lip.train.avatar_material import Take, framed_pictures, motion_of, slice
 from se4lip.train.split import evenly
 from se4lip.types import FaceTrack, InputError
 
-VERSION = 1  # of the figures: raise it when they are computed or drawn otherwise
-_EVERY_FACE = FollowConfig(
-    longest_dropout_frames=1 << 30,
-    longest_second_face_frames=1 << 30,
-    cut_jump=float("inf"),
-    cut_brightness=float("inf"),
-)
+VERSION = 2  # of the figures: raise it when they are computed or drawn otherwise
 
 
 @dataclass(frozen=True)
@@ -122,14 +117,16 @@ class Stage:
     ) -> dict[str, Any]:
         rows = self.memory.rows(hearing.named.kind, [asked.samples])[0]
         drawn = drawn_with(self.head, hearing, rows, real.motion)
+        drawn_track, drawn_seen = follow_every_face(drawn, self.tracker)
+        real_track, real_seen = real.followed
         one = Rendered(
-            *(real.take, drawn, real.pictures, seen(drawn, self.tracker), real.track),
-            asked.samples,
+            *(real.take, drawn, real.pictures, drawn_track, real_track, asked.samples),
+            *(drawn_seen, real_seen),
         )
         filmed = real.judged(asked, one)
-        aperture = [landmarks.lip_aperture(t.landmarks_px) for t in (one.drawn_track, real.track)]
+        aperture = [landmarks.lip_aperture(s.points()) for s in (one.drawn_side, one.real_side)]
         found = judge_drawn(one) | closures(aperture[0], asked.phones, below)
-        found |= self.judges.sync(one, drawn, one.drawn_track) | self.judges.apart(one)
+        found |= self.judges.sync(one, one.drawn_side) | self.judges.apart(one)
         filmed = filmed | closures(aperture[1], asked.phones, below)
         return known(
             {"recording": asked.unit, "frames": len(one)}
@@ -151,8 +148,8 @@ class RealTake:
         return framed_pictures(self.stage.data, self.take, framing, None, self.stage.videos)
 
     @cached_property
-    def track(self) -> FaceTrack:
-        return seen(self.pictures, self.stage.tracker)
+    def followed(self) -> tuple[FaceTrack, Bool[np.ndarray, " T"]]:
+        return follow_every_face(self.pictures, self.stage.tracker)
 
     @cached_property
     def motion(self) -> Motion:
@@ -164,7 +161,7 @@ class RealTake:
         """What the sync judges say of the real video with the asked sound: the ceiling."""
         key = digest_of(asked.samples)
         if key not in self._judged:
-            self._judged[key] = self.stage.judges.sync(one, self.pictures, self.track)
+            self._judged[key] = self.stage.judges.sync(one, one.real_side)
         return self._judged[key]
 
 
@@ -176,14 +173,10 @@ def drawn_with(head: NamedHead, hearing: Hearing, rows: np.ndarray, motion: Moti
     return np.stack(list(head.avatar.head.pictures(codes[torch.from_numpy(at)], motion)))
 
 
-def seen(pictures: Pictures, tracker: Tracker) -> FaceTrack:
-    """Raises: InputError when there is no face in any of the pictures."""
-    return follow(list(sight(pictures, tracker)), _EVERY_FACE)[0]
-
-
 def judge_drawn(one: Rendered) -> dict[str, float]:
-    """Figures of one drawn take beside the real one, both seen by the same tracker."""
-    shown, real = one.drawn_track.landmarks_px, one.real_track.landmarks_px
+    """Figures of one drawn take beside the real one, both seen by the same tracker; frames in which
+    it lost the face are left out."""
+    shown, real = one.drawn_side.points(), one.real_side.points()
     boxes = torch.from_numpy(landmarks.mouth_boxes_px(real))
     drawn, filmed = image.pictures(one.drawn), image.pictures(one.real)
     mask = image.box_mask(boxes, *filmed.shape[-2:])

@@ -19,8 +19,8 @@ from se4lip.metrics import image, syncnet
 from se4lip.metrics.judge import Gate, Judge, judge_rows
 from se4lip.metrics.judge_lips import face_motion
 from se4lip.metrics.lpips import Lpips
-from se4lip.rendered_takes import Rendered, sound_of
-from se4lip.types import FaceTrack, InputError
+from se4lip.rendered_takes import Rendered, Side, sound_of
+from se4lip.types import InputError
 
 Pictures = UInt8[np.ndarray, "T H W 3"]
 T = TypeVar("T")
@@ -38,13 +38,15 @@ class Judges:
     digest: str
     why: dict[str, str] = field(default_factory=dict)
 
-    def sync(self, one: Rendered, pictures: Pictures, track: FaceTrack) -> dict[str, Any]:
-        """What the sync judges say of drawn or of real pictures with the sound of ``one``."""
+    def sync(self, one: Rendered, side: Side) -> dict[str, Any]:
+        """What the sync judges say of drawn or of real pictures with the sound of ``one``, where a
+        face is seen in them."""
         found: dict[str, Any] = {}
+        pictures, track = side.pictures, side.track
         sound = sound_of(one).samples
         if self.second is not None and len(one) >= self.second.config.window_frames:
             motion = torch.from_numpy(face_motion(track.landmarks_px, track.blendshapes))
-            speaking = torch.from_numpy(one.speaking)
+            speaking = torch.from_numpy(one.speaking & side.seen)
             rows = judge_rows(self.second, torch.from_numpy(sound), motion, speaking)
             found["judge"] = judged.sums(rows)
         if self.syncnet is not None:
