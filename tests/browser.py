@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,10 @@ def patience() -> float:
 
 
 class Page:
-    """One page of a running browser. ``log`` holds its errors."""
+    """One page of a running browser. ``log`` holds its errors; ``window`` opens another page beside
+    it, which is seen as well."""
+
+    window: Callable[[str], Awaitable[Page]]
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.log: list[str] = []
@@ -124,17 +127,36 @@ async def browser(url: str, microphone: Path | None = None) -> AsyncIterator[Pag
                 while not (port_file.exists() and port_file.read_text().count("\n")):
                     await asyncio.sleep(0.1)
             port = port_file.read_text().split()[0]
-            async with aiohttp.ClientSession() as session:
-                async with session.get(f"http://127.0.0.1:{port}/json") as answer:
-                    targets = await answer.json()
-                target = next(t for t in targets if t["type"] == "page")
-                address = target["webSocketDebuggerUrl"]
-                async with session.ws_connect(address, max_msg_size=2**26) as socket:
+            async with aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as sockets:
+
+                async def page_of(wanted: str | None) -> Page:
+                    async with session.get(f"http://127.0.0.1:{port}/json") as answer:
+                        targets = [one for one in await answer.json() if one["type"] == "page"]
+                    address = next(
+                        one["webSocketDebuggerUrl"]
+                        for one in targets
+                        if wanted in (None, one["id"])
+                    )
+                    socket = await sockets.enter_async_context(
+                        session.ws_connect(address, max_msg_size=2**26)
+                    )
                     page = Page(socket)
                     for domain in ("Page", "Runtime", "Log"):
                         await page.call(f"{domain}.enable")
+                    return page
+
+                async def window(url: str) -> Page:
+                    told = await first.call(
+                        "Target.createTarget", url="about:blank", newWindow=True
+                    )
+                    page = await page_of(told["targetId"])
                     await page.call("Page.navigate", url=url)
-                    yield page
+                    return page
+
+                first = await page_of(None)
+                first.window = window
+                await first.call("Page.navigate", url=url)
+                yield first
         finally:
             process.terminate()
             await process.wait()

@@ -59,6 +59,7 @@ export class Meter {
       + `${figures.skipped} left out by the server, ${figures.late} came too late`;
     if (figures.total === null) return;
     page.total.textContent = `${figures.total.toFixed(0)} ms`;
+    page.p95.textContent = `${figures.p95.toFixed(0)} ms`;
     PARTS.forEach((part, i) => {
       document.getElementById(part).textContent = `${figures[part].toFixed(0)} ms`;
       page.bar.children[i].style.width = `${100 * Math.max(0, figures[part]) / figures.total}%`;

@@ -26,9 +26,23 @@ function send(bytes) {
 }
 function tell(message) { if (ready) socket.send(JSON.stringify(message)); }
 
+/** Nothing can be said to a server that is not there yet; one that went may be called again. */
+function usable(yes) {
+  for (const control of [page.microphone, page.file, page.avatar]) control.disabled = !yes;
+}
+
+/** Pictures of another connection, and how late they were, are nothing to this one. */
+function forget() {
+  for (const one of waiting) one.bitmap.close();
+  waiting = [];
+  behind = [];
+}
+
 function connect() {
   socket?.close();
   ready = false;
+  usable(false);
+  forget();
   sound.reset();
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const mine = new WebSocket(`${scheme}://${location.host}/live`);
@@ -40,14 +54,15 @@ function connect() {
   };
   mine.onmessage = ({ data }) => {
     if (mine !== socket) return;
-    if (data instanceof ArrayBuffer) return picture(data);
+    if (data instanceof ArrayBuffer) return picture(data, mine);
     const told = JSON.parse(data);
     if (told.refused) last = told.refused;
-    if (told.ready) { ready = true; if (!sound.source) say("ready"); }
+    if (told.ready) { ready = true; usable(true); if (!sound.source) say("ready"); }
   };
   mine.onclose = ({ reason }) => {
     if (mine !== socket) return;
     ready = false;
+    usable(true);
     idle();
     say(reason || last);
   };
@@ -63,7 +78,7 @@ async function decoded(data) {
   return image;
 }
 
-async function picture(message) {
+async function picture(message, from) {
   const arrived = performance.now(), head = new DataView(message);
   const index = head.getUint32(0, true);
   const pushed = head.getFloat64(8, true), completedBy = head.getFloat64(16, true);
@@ -78,6 +93,7 @@ async function picture(message) {
     if (behind.length > 75) behind.shift();
   }
   const bitmap = await decoded(new Uint8Array(message, HEADER_BYTES));
+  if (from !== socket) return bitmap.close(); // another connection was made meanwhile
   waiting.push({ index, heard, timing, bitmap });
   if (waiting.length > 50) waiting.shift().bitmap.close(); // nobody looks: no pictures are shown
 }
@@ -160,14 +176,24 @@ page.stop.onclick = () => { idle(); tell({ interrupt: true }); };
 page.avatar.onchange = connect;
 
 function play(file) {
-  if (!file) return;
+  if (!file || page.file.disabled) return;
   aloud = true;
   begin(() => sound.file(file), file.name);
 }
 
-const names = await (await fetch("avatars")).json();
-page.avatar.append(...names.map((name) => new Option(name, name)));
+/** The heads to choose from, and the first of them. */
+async function list() {
+  try {
+    const answer = await fetch("avatars");
+    if (!answer.ok) throw Error(`the server answered ${answer.status}`);
+    page.avatar.append(...(await answer.json()).map((name) => new Option(name, name)));
+  } catch (error) {
+    return say(`the heads cannot be listed (${error.message}): reload this page`);
+  }
+  connect();
+}
+
 window.live = { meter, sound, laterMs: () => laterMs }; // for those who measure
 setInterval(keepStep, 300);
 requestAnimationFrame(show);
-connect();
+await list();

@@ -1,0 +1,87 @@
+"""The page before it is connected, when the heads cannot be listed, and when another is chosen."""
+
+import asyncio
+import dataclasses
+
+import numpy as np
+import pytest
+
+import browser as browsers
+from live_heads import PlainHead, live_stream
+from se4lip.live_head import LiveHead
+from se4lip.web.server import ServeConfig, serving
+
+pytestmark = pytest.mark.slow
+DISABLED = "['microphone', 'file', 'avatar'].map((id) => document.getElementById(id).disabled)"
+STATUS = "(document.getElementById('status')?.textContent ?? '')"
+
+# Pictures take half a second to decode; what is drawn when.
+SLOW = """
+window.ImageDecoder = undefined;
+const decode = window.createImageBitmap.bind(window);
+window.createImageBitmap = async (blob) => {
+  await new Promise((done) => setTimeout(done, 500));
+  return decode(blob);
+};
+const pen = document.getElementById("head").getContext("2d"), draw = pen.drawImage.bind(pen);
+window.drawn = [];
+pen.drawImage = (...what) => {
+  draw(...what);
+  drawn.push([performance.now(), pen.getImageData(32, 20, 1, 1).data[0]]);
+};
+"""
+
+
+class Plain(LiveHead):
+    """Of one grey."""
+
+    grey = 0
+
+    async def __anext__(self):
+        frame = await super().__anext__()
+        return dataclasses.replace(frame, picture=np.full((64, 64, 3), self.grey, np.uint8))
+
+
+def test_the_page_waits_for_its_server_and_keeps_no_picture_of_another_head():
+    browsers.need_chromium()
+
+    def open_head(grey, rate_hz, config, worker):
+        head = Plain(live_stream(rate_hz, PlainHead()), config, worker)
+        head.grey = grey
+        return head
+
+    async def story():
+        greys = {"white": 255, "black": 0}
+        async with serving(greys, ServeConfig(port=0, viewers=2)) as server:
+            server.house.open_head = open_head
+            server.house.avatars = None  # the list of heads fails
+            async with browsers.browser(server.url) as page:
+                await page.until(f"{STATUS}.includes('reload this page')")
+                said, waiting = await page.run(STATUS), await page.run(DISABLED)
+                unheard = list(page.log)
+                server.house.avatars = greys
+                await page.call("Page.reload")
+                await page.until(f"window.live && {STATUS} == 'ready'")
+                usable = await page.run(DISABLED)
+                await page.run(SLOW)
+                await page.until("drawn.length > 3")
+                chosen = await page.run(
+                    """
+                    const heads = document.getElementById("avatar");
+                    heads.value = "black";
+                    heads.dispatchEvent(new Event("change"));
+                    performance.now();
+                    """
+                )
+                await page.until("drawn.filter(([, grey]) => grey < 128).length > 3")
+                drawn = await page.run("drawn")
+                return said, waiting, usable, unheard, chosen, drawn
+
+    said, waiting, usable, unheard, chosen, drawn = asyncio.run(story())
+    assert said == "the heads cannot be listed (the server answered 500): reload this page"
+    assert waiting == [True, True, True]
+    assert usable == [False, False, False]
+    assert not [entry for entry in unheard if "Uncaught" in entry]
+    greys = np.array([grey for at, grey in drawn if at > chosen + 100])
+    assert len(greys) > 3
+    assert (greys < 128).all()  # with the first head's pictures decoded later, some were white
