@@ -24,6 +24,7 @@ from se4lip.io.dataset import ClipEntry, SkippedEntry, SourceEntry
 from se4lip.io.files import existing_file, sha256_of
 from se4lip.io.video import iter_clip_speech, probe_video, read_frames
 from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, FaceTrack, InputError, Speech, within
+from se4lip.wording import counted
 
 _SILENCE = 1e-4  # a peak below -80 dB is no recording of anything
 _TELL_EVERY_FRAMES = 25
