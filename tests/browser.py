@@ -95,7 +95,7 @@ class Page:
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")
 
-    async def until(self, script: str, within_s: float = 120.0) -> Any:
+    async def until(self, script: str, within_s: float = 200.0) -> Any:
         """Waits until an expression is true."""
         async with asyncio.timeout(within_s):
             while not (value := await self.run(script)):

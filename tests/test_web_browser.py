@@ -82,7 +82,7 @@ def test_lips_move_while_the_microphone_hears_speech_and_rest_when_it_does_not(t
                 script = script.replace(name, number)
             await opened.run(script + "; document.getElementById('microphone').click()")
             seconds = len(heard) / 16_000
-            await opened.until(f"seen.loud.length > {50 * seconds}", 4 * seconds + 60)
+            await opened.until(f"seen.loud.length > {50 * seconds}", 4 * seconds + 150)
             figures = await opened.run("live.meter.figures()")
             text = await opened.run("document.getElementById('total').textContent")
             caption = await opened.run("document.querySelector('figcaption').innerText")

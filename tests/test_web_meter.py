@@ -103,7 +103,7 @@ def test_the_meter_is_right_for_each_of_two_viewers(tmp_path):
                     await page.run("document.getElementById('microphone').click()")
                 needed = 50 * len(heard) / 16_000
                 for page in pages:
-                    await page.until(f"flash.sent.length > {needed}", 4 * needed / 50 + 60)
+                    await page.until(f"flash.sent.length > {needed}", 4 * needed / 50 + 150)
                 return [
                     (
                         await page.run("flash"),
