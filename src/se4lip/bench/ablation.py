@@ -169,8 +169,9 @@ class _Bench:
             for name, clips in self.sets.items()
         }
         budgeted = {name: made[name] for name in ("numbers", "windows", "seconds")}
+        told = f"WORK/{file.relative_to(self.work)}"  # pages are read on other machines
         row = {"stage": stage, "variant": variant.name, "seed": seed, "steps": budget.steps}
-        row |= budgeted | {"file": str(file), "sha256": sha256, "validation_r2": r2, "sets": sets}
+        row |= budgeted | {"file": told, "sha256": sha256, "validation_r2": r2, "sets": sets}
         return row | {"settings": _settings(variant)}, found
 
     def _own(self, split: Split, most: int | None, least: int = _LEAST_JUDGED) -> list[Heard]:
