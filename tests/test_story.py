@@ -103,7 +103,7 @@ def test_recordings_become_an_encoder_and_a_head_that_speaks(shown, landmarks, t
     code, figures = run(capsys, "evaluate", "encoder", data, "--encoder", weights, "--json")
     assert code == 0
     assert {row["context_frames"] for row in figures["figures"]} == {5, 15}
-    steps = ("--speech.steps", 5, "--pictures.steps", 5)
+    steps = ("--speech.steps", 5, "--pictures.steps", 5, "--noise.sounds", 8)
     code, _ = run(
         capsys,
         "train",
