@@ -91,13 +91,13 @@ async def measured(viewers, seconds, speech):
         await server.wait()
 
 
-def row(viewers, seen, refusal):
+def row(viewers, seconds, seen, refusal):
     """Prints what so many viewers saw; whether they were held."""
-    delays = [one for one, _ in seen]
-    rates = [25 * len(indices) / (indices[-1] - indices[0] + 1) for _, indices in seen]
-    frames = sum(indices[-1] - indices[0] + 1 for _, indices in seen)
+    delays = [one or [np.inf] for one, _ in seen]
+    rates = [len(indices) / seconds for _, indices in seen]
+    frames = sum(indices[-1] - indices[0] + 1 for _, indices in seen if indices)
     median, p95, p99 = np.percentile(np.concatenate(delays), (50, 95, 99))
-    left_out = 1 - sum(map(len, delays)) / frames
+    left_out = 1 - sum(len(indices) for _, indices in seen) / max(1, frames)
     print(
         f"{viewers:7}  {min(rates):15.1f}  {left_out:7.0%}  {median:16.0f}  {p95:4.0f}  {p99:4.0f}"
         f"   {refusal}",
@@ -118,7 +118,7 @@ async def main() -> None:
     print("viewers  pictures/s, least  left out  delay ms: median  95 %  99 %   one more is told")
     held = 0
     for viewers in given.viewers or range(1, MOST_VIEWERS + 1):
-        if row(viewers, *await measured(viewers, given.seconds, speech)):
+        if row(viewers, given.seconds, *await measured(viewers, given.seconds, speech)):
             held = max(held, viewers)
         elif not given.viewers:
             break

@@ -420,6 +420,16 @@ def test_the_shipped_head_can_be_served():
     assert places_for(load_avatars(["grid-s1"]), ServeConfig(size_px=64)) >= 1
 
 
+def test_what_is_done_to_a_picture_after_it_is_drawn_costs_places_too(monkeypatch):
+    def slow(picture, quality):
+        time.sleep(0.05)
+        return b""
+
+    monkeypatch.setattr("se4lip.web.viewer.jpeg_bytes", slow)
+    monkeypatch.setattr("se4lip.web.server.stream_of", lambda *what: live_stream())
+    assert places_for({"plain": None}, ServeConfig()) == 1  # 8 of 50 ms and more a second each
+
+
 def test_a_head_that_hears_other_features_cannot_be_served(tmp_path):
     avatar = load_avatar("grid-s1")
     deaf = dataclasses.replace(

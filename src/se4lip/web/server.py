@@ -30,7 +30,7 @@ from se4lip.live_stream import LOOKAHEAD_FRAMES
 from se4lip.live_work import LiveConfig
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, within
 from se4lip.web.messages import LARGEST_MESSAGE
-from se4lip.web.viewer import House, attend
+from se4lip.web.viewer import House, attend, picture_writer
 
 SLOWEST_HZ = 8.0  # frames a second that a viewer is to have when all places are taken
 HEARTBEAT_S = 10.0  # pings; who answers none within half of that is gone
@@ -122,11 +122,12 @@ def load_avatars(
 
 
 def places_for(avatars: Mapping[str, Avatar], config: ServeConfig) -> int:
-    """How many viewers can be served at `SLOWEST_HZ` at least, after drawing a few frames of each.
+    """How many viewers can be served at `SLOWEST_HZ` at least, after a few frames of each avatar
+    were heard, drawn, and made ready to be sent.
 
     Sound must be encoded for every frame of everybody, pictures may be left out.
     """
-    worst = 0.0
+    worst, as_sent = 0.0, picture_writer(config.jpeg_quality)
     for avatar in avatars.values():
         stream = stream_of(avatar, SAMPLE_RATE_HZ, config.encoder, config.live)
         heard, drawn = [], []
@@ -135,7 +136,7 @@ def places_for(avatars: Mapping[str, Avatar], config: ServeConfig) -> int:
             due = stream.put(np.zeros(SAMPLE_RATE_HZ // FRAME_RATE_HZ, np.float32))
             then = time.perf_counter()
             for frame in due:
-                stream.draw(frame)
+                as_sent(stream.draw(frame))
                 heard.append(then - began)
                 drawn.append(time.perf_counter() - then)
         worst = max(worst, FRAME_RATE_HZ * median(heard) + SLOWEST_HZ * median(drawn))

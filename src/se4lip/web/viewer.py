@@ -172,12 +172,22 @@ async def _listen(socket: WebSocketResponse, head: LiveHead) -> None:
 
 
 async def _show(socket: WebSocketResponse, head: LiveHead, quality: int) -> None:
-    drawn: list[Picture] = []
-    marked = labelled(_popped(drawn))  # one patch for the whole stay
+    as_sent = picture_writer(quality)
     async for frame in head:
-        drawn.append(frame.picture)
-        jpeg = jpeg_bytes(next(marked), quality)
+        jpeg = as_sent(frame.picture)
         await socket.send_bytes(frame_message(frame, head.skipped, jpeg, time.monotonic()))
+
+
+def picture_writer(quality: int) -> Callable[[Picture], bytes]:
+    """Makes of pictures what is sent: a JPEG with the label in it."""
+    drawn: list[Picture] = []
+    marked = labelled(_popped(drawn))  # one patch for them all
+
+    def as_sent(picture: Picture) -> bytes:
+        drawn.append(picture)
+        return jpeg_bytes(next(marked), quality)
+
+    return as_sent
 
 
 def _popped(drawn: list[Picture]) -> Iterator[Picture]:
