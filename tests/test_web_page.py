@@ -32,6 +32,27 @@ pen.drawImage = (...what) => {
 """
 
 
+# Drops files that no page may decode.
+LARGE = """
+(async () => {
+  const said = [];
+  const drop = async (file) => {
+    const carrier = new DataTransfer();
+    carrier.items.add(file);
+    document.getElementById("drop").dispatchEvent(
+      new DragEvent("drop", { dataTransfer: carrier, cancelable: true }));
+    const status = document.getElementById("status");
+    while (!status.textContent.startsWith(file.name)) await new Promise((on) => setTimeout(on, 20));
+    said.push(status.textContent);
+  };
+  await drop(new File([new Uint8Array(50 * 2 ** 20 + 1)], "large.wav"));
+  live.sound.context.decodeAudioData = async () => ({ duration: 601 });
+  await drop(new File([new Uint8Array(10)], "long.wav"));
+  return said;
+})()
+"""
+
+
 class Plain(LiveHead):
     """Of one grey."""
 
@@ -63,6 +84,7 @@ def test_the_page_waits_for_its_server_and_keeps_no_picture_of_another_head():
                 await page.call("Page.reload")
                 await page.until(f"window.live && {STATUS} == 'ready'")
                 usable = await page.run(DISABLED)
+                files = await page.run(LARGE)
                 await page.run(SLOW)
                 await page.until("drawn.length > 3")
                 chosen = await page.run(
@@ -75,13 +97,17 @@ def test_the_page_waits_for_its_server_and_keeps_no_picture_of_another_head():
                 )
                 await page.until("drawn.filter(([, grey]) => grey < 128).length > 3")
                 drawn = await page.run("drawn")
-                return said, waiting, usable, unheard, chosen, drawn
+                return said, waiting, usable, unheard, files, chosen, drawn
 
-    said, waiting, usable, unheard, chosen, drawn = asyncio.run(story())
+    said, waiting, usable, unheard, files, chosen, drawn = asyncio.run(story())
     assert said == "the heads cannot be listed (the server answered 500): reload this page"
     assert waiting == [True, True, True]
     assert usable == [False, False, False]
     assert not [entry for entry in unheard if "Uncaught" in entry]
+    assert files == [
+        "large.wav: the file has more than 50 MB",
+        "long.wav: the file is longer than 10 minutes",
+    ]
     greys = np.array([grey for at, grey in drawn if at > chosen + 100])
     assert len(greys) > 3
     assert (greys < 128).all()  # with the first head's pictures decoded later, some were white

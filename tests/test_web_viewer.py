@@ -1,20 +1,25 @@
 """One viewer among others: floods, silence, absence and failure end one stay and nobody else's."""
 
 import asyncio
+import io
 import json
 import logging
+import socket
 import time
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import aiohttp
+import numpy as np
 import pytest
+from PIL import Image
 
 from live_heads import PlainHead, live_stream
 from se4lip.live_head import LiveHead
 from se4lip.web import server as serving
 from se4lip.web.allowance import SAVED_S, Allowance
 from se4lip.web.messages import POLICY, Refused
-from se4lip.web.viewer import House, attend
+from se4lip.web.viewer import House, attend, picture_writer
 from test_web_server import START, ending, entered, joined, pictures, server, until
 
 
@@ -98,6 +103,17 @@ def test_many_messages_that_lie_ready_let_others_through():
     assert asyncio.run(story()) >= 1000
 
 
+async def admitted(session, url):
+    """A connection, as soon as one more may be open: who leaves is counted for a moment longer."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await joined(session, url)
+            except aiohttp.WSServerHandshakeError as error:
+                assert error.status == 503
+                await asyncio.sleep(0.02)
+
+
 def test_who_says_nothing_takes_nobodys_place_and_too_many_are_not_let_in():
     async def story():
         async with server(viewers=1) as (opened, session):
@@ -106,12 +122,12 @@ def test_who_says_nothing_takes_nobodys_place_and_too_many_are_not_let_in():
                 await entered(guest)
                 await pictures(guest, 3)
             opened.house.most_sockets = 6
-            silent.append(await joined(session, opened.url))
+            silent.append(await admitted(session, opened.url))
             with pytest.raises(aiohttp.WSServerHandshakeError) as error:
                 await joined(session, opened.url)
             assert error.value.status == 503
             await silent.pop().close()
-            async with joined(session, opened.url) as guest:
+            async with await admitted(session, opened.url) as guest:
                 await entered(guest)
             for one in silent:
                 await one.close()
@@ -200,5 +216,28 @@ def test_who_answers_no_pings_is_gone(monkeypatch):
             for task in (watching, reading):
                 task.cancel()
             await asyncio.gather(watching, reading, return_exceptions=True)
+
+    asyncio.run(story())
+
+
+def test_every_picture_that_is_sent_says_that_it_is_synthetic():
+    as_sent = picture_writer(85)
+    for grey in (40, 128, 200):
+        jpeg = as_sent(np.full((256, 256, 3), grey, np.uint8))
+        picture = np.asarray(Image.open(io.BytesIO(jpeg))).astype(int)
+        corner, rest = picture[-16:, :60], picture[:200]
+        assert corner.max() > 180 and corner.min() < 60  # letters, light on dark
+        assert np.abs(rest - grey).max() < 8
+
+
+def test_it_listens_where_only_this_machine_can_reach_it():
+    async def story():
+        async with server() as (opened, _):
+            address = urlsplit(opened.url)
+            assert address.hostname == "127.0.0.1"
+            found = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)
+            for outer in {one[4][0] for one in found if not one[4][0].startswith("127.")}:
+                with pytest.raises(OSError):
+                    await asyncio.wait_for(asyncio.open_connection(outer, address.port), 2)
 
     asyncio.run(story())
