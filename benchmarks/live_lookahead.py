@@ -18,6 +18,7 @@ from se4lip.artifacts.avatar import load_avatar
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.encoder.streaming import encode_offline
 from se4lip.head.hearing import hear, start_hearing
+from se4lip.head.speech_window import FUTURE_CONTEXT
 from se4lip.io.dataset import open_dataset
 from se4lip.metrics.landmarks import lip_aperture
 from se4lip.train.avatar_speech import aperture_cm
@@ -33,7 +34,7 @@ def main() -> None:
     given = parser.parse_args()
     avatar, encoder = load_avatar(given.avatar), load_encoder().speech
     data = open_dataset(given.dataset)
-    looks = range(8)
+    looks = range(FUTURE_CONTEXT + 1)
     followed: dict[int, list[float]] = {look: [] for look in looks}
     away: dict[int, list[np.ndarray]] = {look: [] for look in looks}
     offline = []
