@@ -1,0 +1,134 @@
+"""``dataset.json``: which recordings and clips a data set has, and how they were made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from se4lip.io.clips import FORMAT, VERSION, check_version
+from se4lip.io.files import read_json, write_json
+from se4lip.types import FRAME_RATE_HZ, InputError
+
+INDEX = "dataset.json"
+
+
+@dataclass(frozen=True)
+class ClipEntry:
+    """One line of the list of clips. ``start_frame`` counts grid frames of the source."""
+
+    name: str
+    start_frame: int
+    frames: int
+    filled_frames: int = 0  # without a face of their own, interpolated
+
+
+@dataclass(frozen=True)
+class SkippedEntry:
+    """A clip, or a whole source, that was not prepared, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """One recording. ``source`` is its path inside ``folder``, and ``folder`` lies beside the data
+    set: both with forward slashes, ``folder`` relative to the data set's own folder. ``name`` is
+    what its clips are called: a single one so, several with ``-0001`` and so on behind it."""
+
+    name: str
+    source: str
+    folder: str
+    size_bytes: int
+    sha256: str
+    clips: tuple[ClipEntry, ...] = ()
+    skipped: tuple[SkippedEntry, ...] = ()
+    av_offset_frames: float = 0.0
+
+
+@dataclass(frozen=True)
+class Index:
+    """What ``dataset.json`` holds besides format and version."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    sources: tuple[SourceEntry, ...] = ()
+
+
+def read_index(path: Path | str) -> Index:
+    """The checked content of ``dataset.json`` in folder ``path``; see ``dataset.open_dataset``."""
+    file = Path(path) / INDEX
+    if not file.is_file():
+        raise InputError(
+            f"{path} is no data set, it has no {INDEX}: make one with `se4lip prepare`"
+        )
+    found = read_json(file, "data set index")
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise InputError(f"{file} is no index of a se4lip data set: make one with `se4lip prepare`")
+    check_version(found, f"data set {path}")
+    try:
+        return Index(
+            settings=found["settings"],
+            sources=tuple(
+                SourceEntry(
+                    name=entry["name"],
+                    source=entry["source"],
+                    folder=entry["folder"],
+                    size_bytes=entry["size_bytes"],
+                    sha256=entry["sha256"],
+                    clips=tuple(
+                        ClipEntry(
+                            str(c["name"]),
+                            int(c["start_frame"]),
+                            int(c["frames"]),
+                            int(c["filled_frames"]),
+                        )
+                        for c in entry["clips"]
+                    ),
+                    skipped=tuple(SkippedEntry(s["name"], s["reason"]) for s in entry["skipped"]),
+                    av_offset_frames=float(entry["av_offset_frames"]),
+                )
+                for entry in found["sources"]
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"data set index {file} is damaged: prepare the data set again") from error
+
+
+def write_index(path: Path | str, index: Index) -> None:
+    """Write ``dataset.json`` into folder ``path``, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_json(
+        Path(path) / INDEX,
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "frame_rate_hz": FRAME_RATE_HZ,
+            "settings": index.settings,
+            "sources": [
+                {
+                    "name": source.name,
+                    "source": source.source,
+                    "folder": source.folder,
+                    "size_bytes": source.size_bytes,
+                    "sha256": source.sha256,
+                    "av_offset_frames": source.av_offset_frames,
+                    "clips": [
+                        {
+                            "name": clip.name,
+                            "start_frame": clip.start_frame,
+                            "frames": clip.frames,
+                            "filled_frames": clip.filled_frames,
+                            "duration_s": clip.frames / FRAME_RATE_HZ,
+                        }
+                        for clip in source.clips
+                    ],
+                    "skipped": [{"name": s.name, "reason": s.reason} for s in source.skipped],
+                }
+                for source in index.sources
+            ],
+        },
+    )
