@@ -23,6 +23,7 @@ from se4lip.io import judges
 from se4lip.io.audio import read_speech
 from se4lip.io.phones import read_phones
 from se4lip.io.pictures import contact_sheet
+from se4lip.io.video import probe_video
 from se4lip.metrics import closure, image, landmarks
 from se4lip.metrics.lpips import Backbone, Lpips
 from se4lip.metrics.report import Figure, Report, compared, judged, mean_known
@@ -64,12 +65,14 @@ def evaluate_video(
     config: EvaluateConfig = EvaluateConfig(),
     *,
     tracker: Tracker,
+    on_progress: Callable[[float], None] = lambda share: None,
 ) -> tuple[Report, UInt8[np.ndarray, "H W 3"]]:
     """Judge ``predicted``, against ``reference`` frame by frame where one is given.
 
     ``audio`` is what it should say, if that is not its own soundtrack: its first sample belongs to
     the first frame. ``phones`` is a forced alignment of that sound (``io.phones``). Also returns a
-    sheet of pictures of both.
+    sheet of pictures of both. ``on_progress`` is told the share of the videos that was looked at,
+    which is most of the work.
 
     Raises:
         InputError: a file that cannot be read, videos of different length, or no face in any frame
@@ -77,7 +80,10 @@ def evaluate_video(
     """
     said = None if audio is None else read_speech(audio).samples
     times = [] if phones is None else [closure.Phone(*row) for row in read_phones(phones)]
-    ours, real = watch(predicted, tracker), None
+    videos = 1 if reference is None else 2
+    if reference is not None:
+        probe_video(reference)  # what cannot be read is told before the work
+    ours, real = watch(predicted, tracker, lambda share: on_progress(share / videos)), None
     if said is not None:
         ours = replace(ours, samples=said)
     notes = []
@@ -89,7 +95,7 @@ def evaluate_video(
             )
         notes.append(f"no face in any frame of {predicted}: only the pictures are compared")
     if reference is not None:
-        real = watch(reference, tracker)
+        real = watch(reference, tracker, lambda share: on_progress((1 + share) / videos))
         if len(ours) != len(real):
             ours, real, note = same_length(ours, real)
             notes.append(note)

@@ -16,7 +16,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from se4lip.audio.voice_activity import speech_frames
-from se4lip.face.follow import EVERY_FACE, FollowConfig, Sighting, follow, sight
+from se4lip.face.follow import (
+    EVERY_FACE,
+    FollowConfig,
+    Sighting,
+    follow,
+    sight,
+    where_seen,
+)
 from se4lip.face.tracker import Tracker
 from se4lip.io.video import probe_video, read_clip_speech, read_frames
 from se4lip.prepare_source import told
@@ -58,10 +65,10 @@ class Watched:
 
     def points(self) -> Float32[np.ndarray, "T 478 3"]:
         """Landmarks, NaN in frames without a face."""
-        return np.where(self.seen[:, None, None], self.face().landmarks_px, np.float32(np.nan))
+        return where_seen(self.face().landmarks_px, self.seen)
 
     def shapes(self) -> Float32[np.ndarray, "T 52"]:
-        return np.where(self.seen[:, None], self.face().blendshapes, np.float32(np.nan))
+        return where_seen(self.face().blendshapes, self.seen)
 
     def sound(self) -> Float32[np.ndarray, " S"]:
         if self.samples is None:

@@ -34,32 +34,24 @@ def shipped_encoder() -> Path:
     return Path(str(importlib.resources.files("se4lip") / "weights" / "encoder.safetensors"))
 
 
-def load_encoder(path: Path | None = None) -> SE4Lip:
+@remembered(shipped_encoder)
+def load_encoder(file: Path) -> SE4Lip:
     """Speech and lip encoder of a weights file, the shipped one by default, ready for use.
 
     Raises:
         InputError: missing, damaged, of another kind, or newer.
     """
-    return _encoder(path or shipped_encoder())
-
-
-def encoder_identity(path: Path | None = None) -> EncoderIdentity:
-    """Name and checksum of a weights file, read from its header."""
-    return _identity(path or shipped_encoder())
-
-
-def save_encoder(path: Path, model: SE4Lip, metadata: Mapping[str, object]) -> None:
-    save_network(path, model, ENCODER_KIND, metadata)
-
-
-@remembered
-def _encoder(file: Path) -> SE4Lip:
     return load_network(file, ENCODER_KIND, SE4Lip, SE4LipConfig)
 
 
-@remembered
-def _identity(file: Path) -> EncoderIdentity:
+@remembered(shipped_encoder)
+def encoder_identity(file: Path) -> EncoderIdentity:
+    """Name and checksum of a weights file, read from its header."""
     header = read_header(file, kind=ENCODER_KIND)
     with fitting(file, {}):
         width = from_plain(SE4LipConfig, header.config).speech.embedding
     return EncoderIdentity(str(header.metadata.get("name", file.stem)), header.sha256, width)
+
+
+def save_encoder(path: Path, model: SE4Lip, metadata: Mapping[str, object]) -> None:
+    save_network(path, model, ENCODER_KIND, metadata)

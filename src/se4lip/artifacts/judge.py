@@ -19,22 +19,26 @@ def shipped_judge() -> Path:
     return Path(str(importlib.resources.files("se4lip") / "weights" / "judge.safetensors"))
 
 
-def load_judge(path: Path | None = None) -> Judge:
+@remembered(shipped_judge)
+def load_judge(file: Path) -> Judge:
     """The judge of a weights file, the shipped one by default, ready for use.
 
     Raises:
         InputError: missing, damaged, of another kind, or newer.
     """
-    return _judge(path or shipped_judge())
+    return load_network(file, JUDGE_KIND, Judge, JudgeConfig)
 
 
-def judge_gate(path: Path | None = None) -> Gate:
+@remembered(shipped_judge)
+def judge_gate(file: Path) -> Gate:
     """What the judge of a weights file has shown; a gate that nothing passes if it was not asked.
 
     Raises:
         InputError: as ``load_judge``.
     """
-    return _gate(path or shipped_judge())
+    found = judge_header(file).metadata.get("gate")
+    with fitting(file, {}):
+        return Gate() if found is None else from_plain(Gate, found)
 
 
 def judge_header(path: Path | None = None) -> Header:
@@ -52,15 +56,3 @@ def store_gate(path: Path | None, gate: Gate, details: Mapping[str, object]) -> 
 
 def save_judge(path: Path, judge: Judge, metadata: Mapping[str, object]) -> None:
     save_network(path, judge, JUDGE_KIND, metadata)
-
-
-@remembered
-def _judge(file: Path) -> Judge:
-    return load_network(file, JUDGE_KIND, Judge, JudgeConfig)
-
-
-@remembered
-def _gate(file: Path) -> Gate:
-    found = judge_header(file).metadata.get("gate")
-    with fitting(file, {}):
-        return Gate() if found is None else from_plain(Gate, found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import nn
 
@@ -13,7 +13,7 @@ from se4lip.io.config import from_plain, to_plain
 from se4lip.io.weights import fitting, load_weights, save_weights
 
 N = TypeVar("N", bound=nn.Module)
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 
 
 def load_network(file: Path, kind: str, network: Callable[[Any], N], config: type) -> N:
@@ -35,19 +35,29 @@ def save_network(path: Path, network: nn.Module, kind: str, metadata: Mapping[st
     save_weights(path, tensors, kind=kind, config=to_plain(network.config), metadata=metadata)
 
 
-def remembered(load: Callable[[Path], T]) -> Callable[[Path], T]:
-    """``load``, once for each state of a file: one that was written anew is read anew."""
+class Remembered(Protocol[T]):
+    """``load`` of a file, the shipped one by default."""
 
-    @functools.lru_cache(maxsize=2)
-    def known(file: Path, state: tuple[int, ...]) -> T:
-        return load(file)
+    def __call__(self, path: Path | None = None) -> T: ...
 
-    @functools.wraps(load)
-    def remembering(file: Path) -> T:
-        try:
-            found = file.stat()
-        except OSError:
-            return load(file)  # which has the sentence for it
-        return known(file, (found.st_mtime_ns, found.st_size, found.st_dev, found.st_ino))
 
-    return remembering
+def remembered(shipped: Callable[[], Path]) -> Callable[[Callable[[Path], T]], Remembered[T]]:
+    """Load once for each state of a file: one that was written anew is read anew."""
+
+    def decorated(load: Callable[[Path], T]) -> Remembered[T]:
+        @functools.lru_cache(maxsize=2)
+        def known(file: Path, state: tuple[int, ...]) -> T:
+            return load(file)
+
+        @functools.wraps(load)
+        def remembering(path: Path | None = None) -> T:
+            file = path or shipped()
+            try:
+                found = file.stat()
+            except OSError:
+                return load(file)  # which has the sentence for it
+            return known(file, (found.st_mtime_ns, found.st_size, found.st_dev, found.st_ino))
+
+        return remembering
+
+    return decorated

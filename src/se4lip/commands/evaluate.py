@@ -1,22 +1,17 @@
 """``se4lip evaluate video``"""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
-from jaxtyping import UInt8
 from rich.console import Console
 from rich.table import Table
 
 from se4lip.commands.shared import print_json, progress, run
 from se4lip.evaluate import EvaluateConfig
 from se4lip.evaluate import evaluate_video as judge_video
-from se4lip.face.tracker import Face, Tracker
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
-from se4lip.io.video import probe_video
 from se4lip.metrics.report import Report, Value
 from se4lip.prepare import mediapipe_tracker
 
@@ -51,12 +46,11 @@ def evaluate_video(arguments: list[str]) -> int | None:
             json: Print the figures as JSON on standard output.
         """
         writable_files(sheet)
-        videos = [predicted] if reference is None else [predicted, reference]
-        frames = sum(probe_video(video).frames or 0 for video in videos)
         with progress("judging") as (_, advance):
-            tracker = _Counting(mediapipe_tracker(face_landmarker), frames, advance)
             report, pictures = judge_video(
-                predicted, reference, audio, phones, config, tracker=tracker
+                *(predicted, reference, audio, phones, config),
+                tracker=mediapipe_tracker(face_landmarker),
+                on_progress=advance,
             )
         if sheet is not None:
             save_picture(sheet, pictures)
@@ -70,24 +64,6 @@ def evaluate_video(arguments: list[str]) -> int | None:
         return code
 
     return run(command, "evaluate video", arguments)
-
-
-class _Counting:
-    """A tracker that tells which share of ``frames`` it was shown: to look for the face in each is
-    most of the work."""
-
-    def __init__(self, tracker: Tracker, frames: int, advance: Callable[[float], None]) -> None:
-        self._tracker, self._advance = tracker, advance
-        self._frames, self._shown = max(1, frames), 0
-
-    @property
-    def name(self) -> str:
-        return self._tracker.name
-
-    def track(self, rgb: UInt8[np.ndarray, "H W 3"]) -> list[Face]:
-        self._shown += 1
-        self._advance(min(1.0, self._shown / self._frames))
-        return self._tracker.track(rgb)
 
 
 def _table(report: Report) -> Table:
