@@ -81,6 +81,32 @@ def test_a_gain_is_of_means_over_clips_that_both_know():
     assert np.isnan(gain(ours, [clips_with([0.0, 0.0])], mean("x")).percent)
 
 
+def test_gain_is_the_ratio_of_means_and_of_less_what_is_saved():
+    up = gain([clips_with([0.9] * 20)], [clips_with([0.75] * 20)], mean("x"))
+    assert (up.percent, up.low, up.high) == pytest.approx((20, 20, 20))
+    down = gain([clips_with([1.5] * 20)], [clips_with([2.0] * 20)], mean("x", higher=False))
+    assert down.percent == pytest.approx(25)
+
+
+def test_the_interval_of_a_gain_holds_it_and_narrows_with_clips():
+    rng = np.random.default_rng(0)
+    widths = []
+    for clips in (10, 1000):
+        theirs = rng.normal(1, 0.2, clips)
+        ours = theirs * 1.1 + rng.normal(0, 0.1, clips)
+        found = gain([clips_with([*ours])], [clips_with([*theirs])], mean("x"))
+        assert found.low < 10 < found.high
+        widths.append(found.high - found.low)
+    assert widths[1] < widths[0] / 5
+
+
+def test_clips_that_are_unknown_to_either_are_left_out():
+    ours, theirs = [clips_with([2.0, None, 2.0])], [clips_with([1.0, 1.0, None])]
+    assert gain(ours, theirs, mean("x")).clips == 1
+    assert gain([clips_with([None] * 3)], theirs, mean("x")).clips == 0
+    assert np.isnan(gain(ours, [clips_with([0.0, 0.0, None])], mean("x")).percent)
+
+
 def test_an_interval_holds_the_truth_as_often_as_it_says():
     random, held = np.random.default_rng(0), 0
     for _ in range(60):

@@ -6,12 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from se4lip.metrics.closure import SILENCES
-from se4lip.metrics.comparison import (
-    area_under_roc,
-    explained_variance,
-    fit_ridge,
-    paired_gain,
-)
+from se4lip.metrics.comparison import area_under_roc, explained_variance, fit_ridge
 from se4lip.metrics.visemes import VISEME_OF, VISEMES
 
 ARPABET = """aa ae ah ao aw ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh
@@ -67,32 +62,6 @@ def test_scale_and_origin_make_no_difference_to_ridge():
     np.testing.assert_allclose(
         fit_ridge(other, y, (0.1,))[0](other), fit_ridge(x, y, (0.1,))[0](x), atol=1e-8
     )
-
-
-def test_gain_is_the_ratio_of_means_and_of_less_what_is_saved():
-    ours, theirs = np.full(20, 0.9), np.full(20, 0.75)
-    up = paired_gain(ours, theirs, higher_is_better=True)
-    assert (up.percent, up.low, up.high) == pytest.approx((20, 20, 20))
-    down = paired_gain(np.full(20, 1.5), np.full(20, 2.0), higher_is_better=False)
-    assert down.percent == pytest.approx(25)
-
-
-def test_the_interval_of_a_gain_holds_it_and_narrows_with_clips():
-    rng = np.random.default_rng(0)
-    widths = []
-    for clips in (10, 1000):
-        theirs = rng.normal(1, 0.2, clips)
-        found = paired_gain(theirs * 1.1 + rng.normal(0, 0.1, clips), theirs, True)
-        assert found.low < 10 < found.high
-        widths.append(found.high - found.low)
-    assert widths[1] < widths[0] / 5
-
-
-def test_clips_that_are_unknown_to_either_are_left_out():
-    ours, theirs = np.array([2.0, np.nan, 2.0]), np.array([1.0, 1.0, np.nan])
-    assert paired_gain(ours, theirs, True).clips == 1
-    assert paired_gain(ours * np.nan, theirs, True).clips == 0
-    assert np.isnan(paired_gain(ours, theirs * 0, True).percent)
 
 
 def test_every_sound_of_english_has_one_look():

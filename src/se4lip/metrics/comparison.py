@@ -1,4 +1,4 @@
-"""Figures for comparing: areas under the ROC curve, explained variance, gains with their intervals.
+"""Figures for comparing: areas under the ROC curve, explained variance, linear maps.
 
 Nothing here knows what is compared.
 """
@@ -76,45 +76,3 @@ def fit_ridge(
         Ridge(mean, scale, axes @ (turned / (values + share * len(x))[:, None]), offset)
         for share in penalties
     ]
-
-
-_BOUNDS = (2.5, 97.5)
-
-
-@dataclass(frozen=True)
-class Gain:
-    """How much better, in percent of the other, and the interval that holds 95 % of resamples."""
-
-    percent: float
-    low: float
-    high: float
-    clips: int
-
-
-def paired_gain(
-    ours: Float[np.ndarray, " N"],
-    theirs: Float[np.ndarray, " N"],
-    higher_is_better: bool,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Gain:
-    """Gain of means over the same clips, by the bootstrap over clips (Efron 1979, percentiles).
-
-    Clips for which either is unknown are left out. For figures of which less is better, the gain is
-    how much of theirs is saved. NaN where theirs is 0.
-    """
-    known = np.isfinite(ours) & np.isfinite(theirs)
-    a, b = ours[known], theirs[known]
-    if len(a) == 0:
-        return Gain(float("nan"), float("nan"), float("nan"), 0)
-
-    def percent(mean_a: np.ndarray, mean_b: np.ndarray) -> np.ndarray:
-        sign = 1 if higher_is_better else -1
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = 100 * sign * (mean_a - mean_b) / np.abs(mean_b)
-        return np.where(mean_b == 0, np.nan, found)
-
-    drawn = np.random.default_rng(seed).integers(0, len(a), (resamples, len(a)))
-    spread = percent(a[drawn].mean(1), b[drawn].mean(1))
-    low, high = (float("nan"),) * 2 if np.isnan(spread).all() else np.nanpercentile(spread, _BOUNDS)
-    return Gain(float(percent(a.mean(), b.mean())), float(low), float(high), len(a))
