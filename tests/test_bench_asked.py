@@ -9,16 +9,20 @@ import torch
 import puppet
 from se4lip.artifacts.encoder import save_encoder
 from se4lip.bench.asked import asked_sets, folds
+from se4lip.bench.drawn import judge_drawn
 from se4lip.bench.features import FeaturesConfig
 from se4lip.bench.grid import grid_of
+from se4lip.bench.judges import loaded
 from se4lip.bench.kinds import learned_from, ours, resolved
 from se4lip.bench.memory import Memory
 from se4lip.bench.record import options, table
 from se4lip.commands.bench import _named
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
+from se4lip.evaluate import EvaluateConfig
 from se4lip.io import dataset as store
 from se4lip.io.dataset import open_dataset
-from se4lip.train.avatar_material import folds_of
+from se4lip.rendered_takes import beside
+from se4lip.train.avatar_material import Take, folds_of
 from se4lip.types import InputError
 
 SMALL = FeaturesConfig(folds=2)
@@ -145,3 +149,19 @@ def test_a_table_shows_what_is_unknown_as_a_dash():
         "| y | - |",
         "| z | - |",
     ]
+
+
+def test_a_drawn_take_without_a_face_is_asked_for_nothing_and_ends_nothing():
+    class Blind:
+        name = "blind"
+
+        def track(self, rgb):
+            return []
+
+    track, pictures = puppet.track(100), np.full((100, 32, 32, 3), 90, np.uint8)
+    sound = np.random.default_rng(0).standard_normal(64_000).astype(np.float32) / 10
+    followed = (track, np.ones(100, bool))
+    one = beside(Take("a", 0, 100), pictures, pictures, sound, followed, Blind())
+    assert not one.drawn_side.seen.any() and one.real_side.seen.all()
+    assert np.isnan(judge_drawn(one)["lmd_px256"])
+    assert loaded(EvaluateConfig()).sync(one, one.drawn_side)["judge"]["frames"] == 0

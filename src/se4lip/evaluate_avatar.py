@@ -30,7 +30,7 @@ from se4lip.io.pictures import contact_sheet
 from se4lip.metrics import closure
 from se4lip.metrics.landmarks import lip_aperture
 from se4lip.plots import Curve, curves_picture
-from se4lip.rendered_takes import Rendered, Tally
+from se4lip.rendered_takes import Rendered, Tally, beside
 from se4lip.train.avatar_material import Take, framed_pictures, motion_of, sliced, takes_of
 from se4lip.train.devices import chosen_device
 from se4lip.train.listener import Listener, listener_of_avatar
@@ -217,12 +217,7 @@ def render_take(
         codes = torch.from_numpy(person.mouth_codes(track, poses))
     drawn = np.stack(list(avatar.head.pictures(codes, motion)))
     samples = clip.speech.samples[take.start * SAMPLES_PER_FRAME : take.stop * SAMPLES_PER_FRAME]
-    real_track, real_seen = follow_every_face(real, tracker)
-    try:
-        drawn_track, drawn_seen = follow_every_face(drawn, tracker)
-    except InputError:  # drawn so badly that there is no face: a figure, not an end
-        drawn_track, drawn_seen = real_track, np.zeros(len(drawn), bool)
-    return Rendered(take, drawn, real, drawn_track, real_track, samples, drawn_seen, real_seen)
+    return beside(take, drawn, real, samples, follow_every_face(real, tracker), tracker)
 
 
 def sheet_rows(rendered: Rendered) -> list[tuple[str, Sequence[UInt8[np.ndarray, "H W 3"]]]]:

@@ -23,8 +23,9 @@ from se4lip.audio.voice_activity import speech_frames
 from se4lip.evaluate import EvaluateConfig, lpips_network
 from se4lip.evaluate_sync import enough_face, syncnet_network
 from se4lip.face.contour import lip_contour
-from se4lip.face.follow import where_seen
+from se4lip.face.follow import follow_every_face, where_seen
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
+from se4lip.face.tracker import Tracker
 from se4lip.metrics import closure, image, landmarks, syncnet
 from se4lip.metrics.judge import judge_rows, read_judge
 from se4lip.metrics.judge_lips import face_motion
@@ -34,6 +35,7 @@ from se4lip.train.avatar_material import Take
 from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, FaceTrack, InputError, Speech
 
 Pictures = UInt8[np.ndarray, "T h w 3"]
+Followed = tuple[FaceTrack, Bool[np.ndarray, " T"]]  # of `face.follow.follow_every_face`
 
 _BATCH_FRAMES = 8
 
@@ -92,6 +94,25 @@ class Rendered:
         active = speech_frames(self.samples)[: len(self)]
         mask[: len(active)] = active
         return mask
+
+
+def beside(
+    take: Take,
+    drawn: Pictures,
+    real: Pictures,
+    samples: Float32[np.ndarray, " S"],
+    followed: Followed,
+    tracker: Tracker,
+) -> Rendered:
+    """Drawn pictures beside the real ones, in which the face was ``followed`` already.
+
+    A take drawn so badly that there is no face in it is a figure, not an end.
+    """
+    try:
+        track, seen = follow_every_face(drawn, tracker)
+    except InputError:
+        track, seen = followed[0], np.zeros(len(drawn), bool)
+    return Rendered(take, drawn, real, track, followed[0], samples, seen, followed[1])
 
 
 def sound_of(rendered: Rendered) -> Speech:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 
 from se4lip.bench.asked import AskedSet
 from se4lip.bench.heads import NamedHead
@@ -31,10 +30,10 @@ from se4lip.face.tracker import Tracker
 from se4lip.head.base import Motion
 from se4lip.io.dataset import Dataset
 from se4lip.metrics import image, landmarks
-from se4lip.rendered_takes import Pictures, Rendered
+from se4lip.rendered_takes import Followed, Pictures, Rendered, beside
 from se4lip.train.avatar_material import Take, framed_pictures, motion_of, sliced
 from se4lip.train.split import evenly
-from se4lip.types import FaceTrack, InputError
+from se4lip.types import InputError
 
 VERSION = 2  # of the figures: raise it when they are computed or drawn otherwise
 
@@ -117,12 +116,7 @@ class Stage:
     ) -> dict[str, Any]:
         rows = self.memory.rows(hearing.named.kind, [asked.samples])[0]
         drawn = drawn_with(self.head, hearing, rows, real.motion)
-        drawn_track, drawn_seen = follow_every_face(drawn, self.tracker)
-        real_track, real_seen = real.followed
-        one = Rendered(
-            *(real.take, drawn, real.pictures, drawn_track, real_track, asked.samples),
-            *(drawn_seen, real_seen),
-        )
+        one = beside(real.take, drawn, real.pictures, asked.samples, real.followed, self.tracker)
         filmed = real.judged(asked, one)
         aperture = [landmarks.lip_aperture(s.points()) for s in (one.drawn_side, one.real_side)]
         found = judge_drawn(one) | closures(aperture[0], asked.phones, below)
@@ -148,7 +142,7 @@ class RealTake:
         return framed_pictures(self.stage.data, self.take, framing, None, self.stage.videos)
 
     @cached_property
-    def followed(self) -> tuple[FaceTrack, Bool[np.ndarray, " T"]]:
+    def followed(self) -> Followed:
         return follow_every_face(self.pictures, self.stage.tracker)
 
     @cached_property
