@@ -3,6 +3,17 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+# A property holds however busy the machine is; how long it takes is for benchmarks.
+settings.register_profile("se4lip", deadline=None)
+settings.load_profile("se4lip")
+
+
+@pytest.fixture
+def no_judges(tmp_path, monkeypatch):
+    """Judges whose weights come from elsewhere are not found, whatever this machine has."""
+    monkeypatch.setenv("SE4LIP_CACHE", str(tmp_path))
 
 
 @pytest.fixture(scope="session", autouse=True)

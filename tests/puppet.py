@@ -6,16 +6,20 @@ features are the opening itself, so that everything an avatar learns has a known
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from recordings import record
-from se4lip.head.splat.canonical import FACE_OVAL
+from se4lip.head.splat.canonical import FACE_OVAL, CanonicalConfig
 from se4lip.io import dataset as store
 from se4lip.io.dataset import ClipEntry, Index, SourceEntry
 from se4lip.mesh import INNER_LIPS, OUTER_LIPS, RIGID
+from se4lip.train.avatar import AvatarRecipe
+from se4lip.train.avatar_material import MaterialConfig
 from se4lip.types import Camera, FaceTrack
 
 WIDTH_PX, HEIGHT_PX = 160, 128
@@ -23,6 +27,34 @@ CAMERA = Camera(3.0 * WIDTH_PX, WIDTH_PX / 2, HEIGHT_PX / 2, WIDTH_PX, HEIGHT_PX
 DISTANCE_CM = 110.0
 BLINK_LEFT, BLINK_RIGHT = 9, 10
 _UPPER_LIDS = (159, 386)
+
+
+def recipe(
+    spacing_px: tuple[float, float, float, float, float],
+    speech_steps: int,
+    picture_steps: int,
+    size_px: int = 112,
+    pictures: int = 20,
+    curves: int = 4,
+    hidden: int = 16,
+    **changes: Any,
+) -> AvatarRecipe:
+    """A head of the puppet in seconds; its Gaussians lie so far apart in interior, lips, face, hair
+    and torso."""
+    spots = ("interior_px", "lips_px", "face_px", "hair_px", "torso_px")
+    spacing = dict(zip(spots, spacing_px, strict=True))
+    made = AvatarRecipe(
+        material=MaterialConfig(size_px=size_px, pictures=pictures, mouth_codes=3, replay_s=2.0),
+        canonical=CanonicalConfig(**spacing, interior_depth_cm=0.5),
+        curves=curves,
+        hidden=hidden,
+        **changes,
+    )
+    return replace(
+        made,
+        speech=replace(made.speech, steps=speech_steps, validate_every=speech_steps),
+        pictures=replace(made.pictures, steps=picture_steps, validate_every=picture_steps),
+    )
 
 
 def face_cm() -> np.ndarray:

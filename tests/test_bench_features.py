@@ -21,28 +21,23 @@ from se4lip.bench.heads import opened, person_digest
 from se4lip.bench.memory import Memory
 from se4lip.face.tracker import Face
 from se4lip.features.acoustic import Mfcc
-from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.io.dataset import open_dataset
 from se4lip.io.video import read_frames
 from se4lip.train.avatar import AvatarRecipe, train_avatar
-from se4lip.train.avatar_material import MaterialConfig, framed_pictures
+from se4lip.train.avatar_material import framed_pictures
 from se4lip.train.avatar_nerf import NerfRecipe
 from se4lip.types import InputError
 
-RECIPE = AvatarRecipe(
-    material=MaterialConfig(size_px=64, pictures=10, mouth_codes=3, replay_s=2.0),
-    canonical=CanonicalConfig(
-        interior_px=4, lips_px=4, face_px=8, hair_px=8, torso_px=8, interior_depth_cm=0.5
-    ),
+_NERF = NerfRecipe(texels_per_px=0.3, curves=2, patch_px=16, survey_every=2)
+RECIPE = puppet.recipe(
+    (4, 4, 8, 8, 8),
+    speech_steps=5,
+    picture_steps=2,
+    size_px=64,
+    pictures=10,
     curves=2,
-    nerf=NerfRecipe(texels_per_px=0.3, curves=2, patch_px=16, survey_every=2),
     hidden=8,
-)
-RECIPE = replace(
-    RECIPE,
-    speech=replace(RECIPE.speech, steps=5, validate_every=5),
-    pictures=replace(RECIPE.pictures, steps=2, validate_every=2),
-    nerf=replace(RECIPE.nerf, pictures=replace(RECIPE.nerf.pictures, steps=2, validate_every=2)),
+    nerf=replace(_NERF, pictures=replace(_NERF.pictures, steps=2, validate_every=2)),
 )
 SMALL = FeaturesConfig(
     features=("logmel", "mfcc"), seeds=2, steps=30, voices=1, sounds=3, folds=2, drawn_takes=2

@@ -22,6 +22,7 @@ from se4lip.metrics import landmarks
 from se4lip.metrics.lpips import Lpips
 from se4lip.types import InputError
 
+pytestmark = pytest.mark.usefixtures("no_judges")
 _FRAMES = 50
 _TALK = 0.5 + 0.5 * np.sin(np.arange(_FRAMES) * 0.9)  # how bright the mouth is
 _MOUTH = np.s_[88:104, 50:78]
@@ -89,11 +90,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     save_encoder(folder / "encoder.safetensors", SE4Lip(SE4LipConfig()).eval(), {})
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _no_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SE4LIP_CACHE", str(tmp_path))
 
 
 def _judge(folder: Path, predicted: str, reference: str | None = None, **how):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,25 +18,12 @@ from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.evaluate import EvaluateConfig
 from se4lip.evaluate_avatar import curves, drawn_on, evaluate_avatar
 from se4lip.face.tracker import Face
-from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.rendered_takes import Rendered
-from se4lip.train.avatar import AvatarRecipe, train_avatar
-from se4lip.train.avatar_material import MaterialConfig
+from se4lip.train.avatar import train_avatar
 from se4lip.types import InputError
 
-RECIPE = AvatarRecipe(
-    material=MaterialConfig(size_px=112, pictures=20, mouth_codes=3, replay_s=2.0),
-    canonical=CanonicalConfig(
-        interior_px=4, lips_px=4, face_px=8, hair_px=10, torso_px=12, interior_depth_cm=0.5
-    ),
-    curves=4,
-    hidden=16,
-)
-RECIPE = replace(
-    RECIPE,
-    speech=replace(RECIPE.speech, steps=2, validate_every=2),
-    pictures=replace(RECIPE.pictures, steps=2, validate_every=2),
-)
+pytestmark = pytest.mark.usefixtures("no_judges")
+RECIPE = puppet.recipe((4, 4, 8, 10, 12), speech_steps=2, picture_steps=2)
 FRAMES = 10  # of a take: the last tenth of a recording; there are two
 
 
@@ -68,11 +54,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     save_encoder(folder / "encoder.safetensors", SE4Lip(SE4LipConfig()).eval(), {})
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _no_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SE4LIP_CACHE", str(tmp_path))
 
 
 def judged(made: Path, lost: tuple[int, ...]) -> tuple[dict, list[Rendered]]:

@@ -15,9 +15,8 @@ from se4lip.bench.variants import SHIPPED, full_cross
 from se4lip.encoder.speech import SpeechEncoder, SpeechEncoderConfig
 from se4lip.features.catalogue import load_features
 from se4lip.features.variant import Variant, VariantEncoder, weights_in
-from se4lip.head.splat.canonical import CanonicalConfig
-from se4lip.train.avatar import AvatarRecipe, train_avatar
-from se4lip.train.avatar_material import MaterialConfig
+from se4lip.train.avatar import train_avatar
+from se4lip.train.avatar_noise import NoiseConfig
 from se4lip.train.listener import listener_of_avatar
 from se4lip.types import InputError
 
@@ -154,20 +153,16 @@ def test_files_that_are_no_variants_are_refused(tmp_path):
 
 def test_a_head_hears_a_variant(taught, tmp_path):
     """It is trained on the features, names them, and finds them again to speak."""
-    recipe = AvatarRecipe(
-        material=MaterialConfig(size_px=64, pictures=10, mouth_codes=3, replay_s=2.0),
-        canonical=CanonicalConfig(
-            interior_px=4, lips_px=4, face_px=8, hair_px=8, torso_px=8, interior_depth_cm=0.5
-        ),
+    recipe = puppet.recipe(
+        (4, 4, 8, 8, 8),
+        speech_steps=2,
+        picture_steps=1,
+        size_px=64,
+        pictures=10,
         curves=2,
         hidden=8,
         voices=0,
-    )
-    recipe = replace(
-        recipe,
-        speech=replace(recipe.speech, steps=2, validate_every=2),
-        pictures=replace(recipe.pictures, steps=1, validate_every=1),
-        noise=replace(recipe.noise, sounds=1),
+        noise=NoiseConfig(sounds=1),
     )
     dataset = puppet.make_dataset(tmp_path)
     name = f"variant:{taught}"

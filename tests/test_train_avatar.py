@@ -12,32 +12,19 @@ from se4lip.artifacts.encoder import EncoderIdentity
 from se4lip.face.expression import fit_mouth
 from se4lip.face.pose import apply, project_px
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
-from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.io.dataset import open_dataset
 from se4lip.io.video import probe_video, read_frames
 from se4lip.io.weights import load_weights, save_weights
 from se4lip.mesh import LIPS, OUTER_LIPS
 from se4lip.metrics.landmarks import correlation
 from se4lip.speak_audio import mouth_codes, speak
-from se4lip.train.avatar import AvatarRecipe, relisten, train_avatar
+from se4lip.train.avatar import relisten, train_avatar
 from se4lip.train.avatar_material import MaterialConfig, Take, gather, most_alike, takes_of
 from se4lip.train.avatar_speech import Heard, MouthTask, aperture_cm, resting_code
 from se4lip.train.avatar_start import filled
 from se4lip.types import InputError
 
-RECIPE = AvatarRecipe(
-    material=MaterialConfig(size_px=112, pictures=60, mouth_codes=3, replay_s=4.0),
-    canonical=CanonicalConfig(
-        interior_px=2, lips_px=2, face_px=4, hair_px=5, torso_px=6, interior_depth_cm=0.5
-    ),
-    curves=4,
-    hidden=16,
-)
-RECIPE = replace(
-    RECIPE,
-    speech=replace(RECIPE.speech, steps=400, validate_every=400),
-    pictures=replace(RECIPE.pictures, steps=150, validate_every=150),
-)
+RECIPE = puppet.recipe((2, 2, 4, 5, 6), speech_steps=400, picture_steps=150)
 
 
 @pytest.fixture(scope="module")
