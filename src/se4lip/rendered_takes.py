@@ -27,7 +27,7 @@ from se4lip.face.follow import follow_every_face, where_seen
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.face.tracker import Tracker
 from se4lip.metrics import closure, image, landmarks, syncnet
-from se4lip.metrics.judge import judge_rows, read_judge
+from se4lip.metrics.judge import Judge, judge_rows, read_judge
 from se4lip.metrics.judge_lips import face_motion
 from se4lip.metrics.report import mean_known
 from se4lip.metrics.sync import measure_offset
@@ -122,6 +122,23 @@ def sound_of(rendered: Rendered) -> Speech:
     return Speech(samples)
 
 
+def judged_rows(judge: Judge, one: Rendered, side: Side) -> torch.Tensor | None:
+    """Similarities by the second judge (`metrics.judge.judge_rows`) where a face is seen; None of a
+    take shorter than what it looks at."""
+    if len(one) < judge.config.window_frames:
+        return None
+    motion = torch.from_numpy(face_motion(side.track.landmarks_px, side.track.blendshapes))
+    sound = torch.from_numpy(sound_of(one).samples)
+    return judge_rows(judge, sound, motion, torch.from_numpy(one.speaking & side.seen))
+
+
+def syncnet_score_of(network: syncnet.SyncNet, one: Rendered, side: Side) -> syncnet.SyncNetScore:
+    """By the published SyncNet, of the faces in a take's pictures with its sound."""
+    boxes = syncnet.syncnet_boxes_px(side.track.landmarks_px)
+    faces = map(syncnet.crop_face, side.pictures, boxes)
+    return syncnet.score_syncnet(network, faces, sound_of(one).samples)
+
+
 class Tally:
     """Takes go in one by one, figures of all their frames come out."""
 
@@ -194,13 +211,11 @@ class Tally:
             self._take(f"{key}sync_confidence", reading.confidence)
             self._take(f"{key}sync_distance", reading.distance)
             self._take(f"{key}sync_within_one_frame", abs(reading.offset_frames) <= 1)
-        if self.judge is not None and len(one) >= self.judge.config.window_frames:
-            motion = torch.from_numpy(face_motion(track.landmarks_px, track.blendshapes))
-            self.rows[key].append(judge_rows(self.judge, sound, motion, speaking))
+        rows = None if self.judge is None else judged_rows(self.judge, one, side)
+        if rows is not None:
+            self.rows[key].append(rows)
         if self.syncnet is not None:
-            boxes = syncnet.syncnet_boxes_px(track.landmarks_px)
-            faces = map(syncnet.crop_face, side.pictures, boxes)
-            score = syncnet.score_syncnet(self.syncnet, faces, sound.numpy())
+            score = syncnet_score_of(self.syncnet, one, side)
             self._take(f"{key}syncnet_offset_frames", score.offset_frames)
             self._take(f"{key}lse_c", score.lse_c)
             self._take(f"{key}lse_d", score.lse_d)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 
 from se4lip.artifacts.judge import judge_gate, judge_header, load_judge
 from se4lip.bench import judged
@@ -16,13 +15,11 @@ from se4lip.bench.memory import digest_of
 from se4lip.evaluate import EvaluateConfig, lpips_network
 from se4lip.evaluate_sync import syncnet_network
 from se4lip.metrics import image, syncnet
-from se4lip.metrics.judge import Gate, Judge, judge_rows
-from se4lip.metrics.judge_lips import face_motion
+from se4lip.metrics.judge import Gate, Judge
 from se4lip.metrics.lpips import Lpips
-from se4lip.rendered_takes import Rendered, Side, sound_of
+from se4lip.rendered_takes import Rendered, Side, judged_rows, syncnet_score_of
 from se4lip.types import InputError
 
-Pictures = UInt8[np.ndarray, "T H W 3"]
 T = TypeVar("T")
 _BATCH_FRAMES = 8
 
@@ -42,17 +39,11 @@ class Judges:
         """What the sync judges say of drawn or of real pictures with the sound of ``one``, where a
         face is seen in them."""
         found: dict[str, Any] = {}
-        pictures, track = side.pictures, side.track
-        sound = sound_of(one).samples
-        if self.second is not None and len(one) >= self.second.config.window_frames:
-            motion = torch.from_numpy(face_motion(track.landmarks_px, track.blendshapes))
-            speaking = torch.from_numpy(one.speaking & side.seen)
-            rows = judge_rows(self.second, torch.from_numpy(sound), motion, speaking)
+        rows = None if self.second is None else judged_rows(self.second, one, side)
+        if rows is not None:
             found["judge"] = judged.sums(rows)
         if self.syncnet is not None:
-            boxes = syncnet.syncnet_boxes_px(track.landmarks_px)
-            faces = map(syncnet.crop_face, pictures, boxes)
-            score = syncnet.score_syncnet(self.syncnet, faces, sound)
+            score = syncnet_score_of(self.syncnet, one, side)
             found |= {"lse_c": score.lse_c, "lse_d": score.lse_d}
         return found
 
