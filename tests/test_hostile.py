@@ -15,12 +15,13 @@ import torch
 import puppet
 from hostile import refused, run
 from recordings import flash, record, tone, wav
-from se4lip.artifacts.avatar import SHIPPED, avatar_file
+from se4lip.artifacts.avatar import SHIPPED, avatar_file, load_avatar
 from se4lip.artifacts.encoder import save_encoder
 from se4lip.encoder.lips import LipEncoderConfig
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.encoder.speech import SpeechEncoderConfig
 from se4lip.io.weights import load_weights, save_weights
+from se4lip.types import InputError
 
 SECOND = [t / 25 for t in range(25)]
 
@@ -128,7 +129,7 @@ def spoil(kind: str, good, folder):
         elif kind == "of another kind":
             name = "cake"
         elif kind == "lacking":
-            tensors.popitem()
+            del tensors[min(tensors)]  # a file's own order is another each time it is read
         elif kind == "misshapen":
             tensors = {k: v[:-1] if v.ndim and len(v) > 1 else v for k, v in tensors.items()}
         elif kind == "full of NaN":
@@ -149,6 +150,17 @@ FAULTS = {
     "misshapen": "weight file {} lacks parts, or they do not fit together: make it again, or",
     "full of NaN": "weight file {} holds NaN or infinite numbers (in ",
 }
+
+
+def test_an_avatar_without_any_one_of_its_tensors_is_told_to_lack_something(tmp_path):
+    tensors, header = load_weights(avatar_file(SHIPPED), kind="avatar")
+    file = tmp_path / "lacking.safetensors"
+    for name in tensors:
+        rest = {other: value for other, value in tensors.items() if other != name}
+        save_weights(file, rest, kind="avatar", config=header.config)
+        with pytest.raises(InputError) as refusal:
+            load_avatar(file)
+        assert str(refusal.value).startswith(f"weight file {file} lacks "), (name, refusal.value)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

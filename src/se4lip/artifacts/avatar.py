@@ -170,7 +170,7 @@ def _head(
     if renderer == "nerf":
         head = NerfHead(from_plain(NerfHeadConfig, config))
     elif renderer == "splat":
-        raw = {n.removeprefix("raw."): value for n, value in state.items() if n[:4] == "raw."}
+        raw = {field.name: state[f"raw.{field.name}"] for field in fields(RawGaussians)}
         head = SplatHead(from_plain(SplatHeadConfig, config), RawGaussians.from_tensors(raw))
     else:
         raise InputError(
