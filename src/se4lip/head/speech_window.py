@@ -128,10 +128,13 @@ def _without_gate(module: SpeechWindow, state: dict[str, Tensor], prefix: str, *
     """Heads made before there was a gate get one that is always open; before there was certainty,
     none is asked."""
     state.setdefault(f"{prefix}certainty", torch.zeros(()))
-    if f"{prefix}heed.weight" not in state:
-        state[f"{prefix}heed.weight"] = torch.zeros_like(module.heed.weight)
-        state[f"{prefix}heed.bias"] = torch.full((1,), _WIDE_OPEN)
-        state[f"{prefix}rest"] = torch.zeros_like(module.rest)
+    open_gate = {
+        f"{prefix}heed.weight": torch.zeros_like(module.heed.weight),
+        f"{prefix}heed.bias": torch.full((1,), _WIDE_OPEN),
+        f"{prefix}rest": torch.zeros_like(module.rest),
+    }
+    if not open_gate.keys() & state.keys():  # one that lacks a part of its gate is damaged
+        state.update(open_gate)
 
 
 def _padded(x: Float[Tensor, "*B C T"]) -> Float[Tensor, "*B C T_padded"]:
