@@ -18,6 +18,7 @@ from se4lip.encode_speech import encode, encode_file, encode_to_file
 from se4lip.encoder.lips import LipEncoderConfig
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.encoder.speech import SpeechEncoderConfig
+from se4lip.inspect_video import inspect_video
 from se4lip.io.audio import write_wav
 from se4lip.io.feature_notes import Author, author_of
 from se4lip.io.video import probe_video
@@ -145,6 +146,7 @@ def test_a_head_takes_features_of_its_own_encoder(second, tmp_path, capsys):
     assert (code, report["frames"]) == (0, 25)
     info = probe_video(second / "said.mp4")
     assert (info.width_px, info.height_px) == (66, 66) == (report["size_px"],) * 2
+    assert {"avatar", "encoder", "features"} == inspect_video(second / "said.mp4").parts.keys()
 
 
 def test_a_head_refuses_features_of_others_and_of_nobody(second, encoder, tmp_path, capsys):
@@ -160,6 +162,8 @@ def test_a_head_refuses_features_of_others_and_of_nobody(second, encoder, tmp_pa
     assert said.startswith(f"se4lip: nobody knows whose features {random} holds")
     assert not (tmp_path / "said.mp4").exists()
     assert said_by_head(capsys, second, random, "--unchecked")[0] == 0
+    signed_for = inspect_video(tmp_path / "said.mp4").parts
+    assert {"avatar", "features"} == signed_for.keys()  # and no encoder, which did not make them
     code, _, said = run(capsys, "speak", "grid-s1", "a.wav", "-o", "a.mp4", "--unchecked")
     assert (code, said.startswith("se4lip: ")) == (2, True)
 

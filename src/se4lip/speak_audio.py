@@ -114,8 +114,12 @@ def speak(
             )
         heard = _heard(avatar, audio, encoder, feature_weights)
     else:
-        heard = iter([_given(avatar, features, audio, unchecked)])
+        # An avatar without a checksum learned from files that nobody could vouch for either.
+        vouched = bool(avatar.encoder.sha256) and not unchecked
+        heard = iter([_given(avatar, features, audio, vouched)])
         parts["features"] = (features.name, sha256_of(features))
+        if not vouched:
+            del parts["encoder"]  # the video does not say whose features they are
 
     drawn_px = size_px or head.camera.width_px
     done = Spoken(out, size_px=drawn_px + drawn_px % 2)  # video repeats a last odd row and column
@@ -151,11 +155,11 @@ def mouth_codes(head: Head, features: Iterable[Features]) -> Iterator[torch.Tens
     return hear_all(head, map(torch.from_numpy, features))
 
 
-def _given(avatar: Avatar, file: Path, audio: Path, unchecked: bool) -> Features:
-    """The features in ``file``, if they are of the avatar's encoder and of ``audio``."""
+def _given(avatar: Avatar, file: Path, audio: Path, vouched: bool) -> Features:
+    """The features in ``file``, if they are of ``audio`` and, ``vouched`` for by the note beside
+    them, of the avatar's encoder."""
     rows = read_features(file)
-    # An avatar without a checksum learned from files that nobody could vouch for either.
-    if avatar.encoder.sha256 and not unchecked:
+    if vouched:
         author = author_of(file, rows)
         avatar.check_encoder(
             EncoderIdentity(author.name, author.sha256, rows.shape[1], author.features)
