@@ -26,6 +26,7 @@ import soxr
 from align_grid import align_words, transcript
 from jaxtyping import Float
 from kokoro_onnx import Kokoro
+from kokoro_onnx.tokenizer import Tokenizer
 from rich.progress import track as with_progress
 
 from se4lip.io.dataset import (
@@ -45,17 +46,21 @@ MARGIN_S = 0.3  # of silence that is kept around the speech
 LETTER_A = "\u02c8e\u026a"  # alone it would be read as an article
 
 
-def say(kokoro: Kokoro, sentence: str, voice: np.ndarray, speed: float) -> np.ndarray:
-    """16-kHz speech of a GRID sentence in the voice of a style ``[510, 1, 256]``."""
+def symbols_of(tokenizer: Tokenizer, sentence: str) -> str:
+    """What Kokoro reads for a GRID sentence."""
 
     def phonemes(text: str) -> str:
-        return kokoro.tokenizer.phonemize(text, "en-gb") if text else ""
+        return tokenizer.phonemize(text, "en-gb") if text else ""
 
     before, letter, after = sentence.split()[:3], sentence.split()[3], sentence.split()[4:]
     if letter == "a":
-        spoken = f"{phonemes(' '.join(before))} {LETTER_A} {phonemes(' '.join(after) + '.')}"
-    else:
-        spoken = phonemes(" ".join((*before, letter.upper(), *after)) + ".")
+        return f"{phonemes(' '.join(before))} {LETTER_A} {phonemes(' '.join(after) + '.')}"
+    return phonemes(" ".join((*before, letter.upper(), *after)) + ".")
+
+
+def say(kokoro: Kokoro, sentence: str, voice: np.ndarray, speed: float) -> np.ndarray:
+    """16-kHz speech of a GRID sentence in the voice of a style ``[510, 1, 256]``."""
+    spoken = symbols_of(kokoro.tokenizer, sentence)
     samples, rate = kokoro.create(spoken, voice=voice, speed=speed, is_phonemes=True, trim=False)
     return soxr.resample(np.asarray(samples, np.float32).reshape(-1), rate, RATE)
 

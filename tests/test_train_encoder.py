@@ -282,6 +282,18 @@ def test_every_clip_keeps_one_branch():
     assert not draws.keep_contour.all()
 
 
+def test_of_blank_pictures_nothing_is_learned_and_of_their_contours_it_is():
+    corpus = talking_corpus()
+    task = task_of(recipe())
+    for lips, learned in ((corpus.lips, True), (torch.zeros_like(corpus.lips), False)):
+        task.corpus = replace(corpus, lips=lips)
+        task.module.zero_grad(set_to_none=True)
+        task.loss(0)[0].backward()
+        by_picture = [one.grad for one in task.module.lips.from_picture.parameters()]
+        assert any(grad is not None and bool(grad.any()) for grad in by_picture) is learned
+        assert task.module.lips.from_contour[0].weight.grad.any()
+
+
 def test_weights_of_another_shape_are_no_start(tmp_path):
     file = tmp_path / "encoder.safetensors"
     save_encoder(file, SE4Lip(SMALL), {"name": "small"})

@@ -7,7 +7,7 @@ network has seen.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float, Float32, Int
 
 from se4lip.mesh import (
     FOREHEAD,
@@ -23,6 +23,7 @@ from se4lip.types import FaceTrack
 
 _STEADY = (*STEADY, *NOSTRILS)
 CONTOUR_WIDTH = 3 * len(LIPS) + len(MOUTH_BLENDSHAPES)
+POINT_GAIN, SHAPE_GAIN = 10, 2  # both of spread near one
 
 _MIRRORED_PAIRS = (
     (24, 26),
@@ -50,7 +51,14 @@ def face_points(track: FaceTrack, points: tuple[int, ...]) -> Float32[np.ndarray
         turns, shifts = _rigid(steady, mean)
         mean = (np.einsum("tij,tkj->tki", turns, steady) + shifts[:, None]).mean(0)
     moved = np.einsum("tij,tkj->tki", turns, landmarks) + shifts[:, None]
-    face = moved.mean(0)
+    origin, axes, unit = face_axes(moved.mean(0))
+    return ((moved[:, points] - origin) @ axes.T / unit).astype(np.float32)
+
+
+def face_axes(
+    face: Float[np.ndarray, "478 3"],
+) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"], float]:
+    """Origin, axes (x, y and z of the face, as rows) and unit of a face's own coordinates."""
     right_eye, left_eye = face[list(OUTER_EYE_CORNERS)]
     across = left_eye - right_eye
     unit = np.linalg.norm(across)
@@ -58,16 +66,14 @@ def face_points(track: FaceTrack, points: tuple[int, ...]) -> Float32[np.ndarray
     y = face[NOSE_BASE] - face[FOREHEAD]
     y = y - x * (x @ y)
     y = y / np.linalg.norm(y)
-    axes = np.stack((x, y, np.cross(x, y)))
-    origin = (left_eye + right_eye) / 2
-    return ((moved[:, points] - origin) @ axes.T / unit).astype(np.float32)
+    return (left_eye + right_eye) / 2, np.stack((x, y, np.cross(x, y))), float(unit)
 
 
 def lip_contour(track: FaceTrack) -> Float32[np.ndarray, "T 147"]:
     """Lip points in face coordinates and mouth blendshapes, each less its mean over the clip."""
     points = face_points(track, LIPS).reshape(len(track), -1)
     shapes = track.blendshapes[:, MOUTH_BLENDSHAPES]
-    contour = np.concatenate((10 * points, 2 * shapes), axis=1)  # both of spread near one
+    contour = np.concatenate((POINT_GAIN * points, SHAPE_GAIN * shapes), axis=1)
     return (contour - contour.mean(0)).astype(np.float32)
 
 

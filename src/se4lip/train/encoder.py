@@ -111,6 +111,8 @@ class EncoderTask:
 
         with torch.autocast(self.device.type, enabled=False):
             lips, contour, silent, valid = cut_lips(self.corpus, stretches[mine], frames)
+            # A clip of contours alone has blank pictures, of which nothing can be learned.
+            seen = lips.amax(dim=(1, 2, 3, 4)) > lips.amin(dim=(1, 2, 3, 4))
             pictures = standardize(augment_pictures(lips, recipe.model.lips.picture_px, lip_draws))
             moved = augment_contour(contour, lip_draws)
             power = self._powers(stretches[mine])
@@ -121,8 +123,8 @@ class EncoderTask:
         lip_embedding = model.lips(
             pictures,
             moved,
-            lip_draws.keep_picture,
-            lip_draws.keep_contour,
+            lip_draws.keep_picture & seen,
+            lip_draws.keep_contour | ~seen,
             recipe.window_stride,
         ).float()
 
