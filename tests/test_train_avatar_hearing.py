@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
-from se4lip.train.avatar_noise import NoiseConfig, in_noise, sounds_alone
+from se4lip.train.avatar_noise import NoiseConfig, in_noise, pieces_of, sounds_alone
 from se4lip.train.avatar_speech import (
     Heard,
     drawing_weights,
@@ -97,6 +97,26 @@ def test_sounds_alone_lie_in_the_range_of_levels():
     levels = [20 * np.log10(np.sqrt(np.square(s).mean()) + 1e-12) for s in sounds if s.any()]
     assert min(levels) > -52 and max(levels) < -19.9 and len(levels) == 15  # one is silence
     assert not sounds[0].any()
+
+
+def test_recordings_are_cut_into_pieces_and_heard_alone_and_under_speech():
+    config = NoiseConfig(sounds=2, seconds=0.5, level_db=(-30.0, -30.0), snr_db=(12.0, 12.0))
+    music = np.sin(np.arange(20_500) / 5).astype(np.float32)
+    pieces = pieces_of([music, np.zeros(9000, np.float32), music[:7000]], config)
+    assert [len(piece) for piece in pieces] == [8000, 8000]
+    alone = list(sounds_alone(config, pieces))
+    assert len(alone) == 4
+    for sound, first in zip(alone[2:], (0, 8000), strict=True):
+        np.testing.assert_allclose(
+            sound, music[first : first + 8000] * 10**-1.5 * 2**0.5, atol=2e-4
+        )
+    speech, speaking = np.full(8 * 640, 0.1, np.float32), np.ones(8, bool)
+    in_music = 0
+    for seed in range(40):
+        noisy = in_noise(speech, speaking, config, seed, pieces).samples
+        rest = noisy - in_noise(speech, speaking, config, seed, pieces[:0]).samples
+        in_music += bool(np.abs(rest).max() > 1e-6)
+    assert 10 < in_music < 30
 
 
 def test_takes_without_speech_are_drawn_a_quarter_of_the_time_at_least():

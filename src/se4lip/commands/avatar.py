@@ -47,6 +47,7 @@ def train_avatar(arguments: list[str]) -> int | None:
         device: str = "auto",
         name: str | None = None,
         also_heard: tuple[Path, ...] = (),
+        also_still: tuple[Path, ...] = (),
         json: bool = False,
         recipe: Annotated[AvatarRecipe, tyro.conf.arg(name="")] = AvatarRecipe(),  # noqa: B008
     ) -> None:
@@ -71,6 +72,8 @@ def train_avatar(arguments: list[str]) -> int | None:
             name: The avatar's name.
             also_heard: Data sets of the same lips in other voices (examples/other_voices.py), so
                 that other voices move the lips as well.
+            also_still: Recordings in which nobody speaks, music for one, in which and under which
+                the mouth learns to rest (examples/made_music.py).
             json: Print path, steps, seconds and validation figures as JSON on standard output.
         """
         say = Console(stderr=True, highlight=False).print
@@ -80,6 +83,7 @@ def train_avatar(arguments: list[str]) -> int | None:
                 *(dataset, out, recipe, seen, encoder, features, split, name, say),
                 feature_weights=feature_weights,
                 also_heard=also_heard,
+                also_still=also_still,
             )
             tell_trained(file, {"speech": out / "speech"}, json)
             return
@@ -88,6 +92,7 @@ def train_avatar(arguments: list[str]) -> int | None:
             feature_weights=feature_weights,
             renderer=renderer or "splat",
             also_heard=also_heard,
+            also_still=also_still,
         )
         tell_trained(file, {part: out / part for part in ("speech", "pictures")}, json)
 

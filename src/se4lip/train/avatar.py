@@ -23,6 +23,7 @@ from se4lip.head.nerf.head import NerfHead
 from se4lip.head.speech_window import SpeechWindow
 from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.head.splat.head import SplatHead
+from se4lip.io.audio import read_speech
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import writable_folder
@@ -114,6 +115,7 @@ def train_avatar(
     feature_weights: Path | None = None,
     renderer: Renderer = "splat",
     also_heard: Sequence[Path] = (),
+    also_still: Sequence[Path] = (),
 ) -> Path:
     """Make an avatar of the person in a prepared data set and write ``out/avatar.safetensors``.
 
@@ -121,7 +123,7 @@ def train_avatar(
     are others to hear instead of ``encoder``'s, by name (`features.catalogue`) or as a folder of
     files, and ``feature_weights`` is where theirs are. ``videos`` is where the recordings
     are now, if they have moved. ``also_heard`` are data sets of the same lips in other voices, all
-    of them of clips that train.
+    of them of clips that train; ``also_still`` are recordings in which nobody speaks.
 
     Raises:
         InputError: data that cannot be read, too short, or a run of another configuration.
@@ -136,8 +138,9 @@ def train_avatar(
 
     voices = [Voiced(data, material.spoken), *_others(also_heard, material.person)]
     examined = Voiced(data, held_out)
+    unspoken = [read_speech(file).samples for file in also_still]
     window = learn_to_hear(
-        material.person, voices, examined, listener, recipe, out / "speech", report
+        material.person, voices, examined, listener, recipe, out / "speech", report, unspoken
     )
     width = window.config.feature_width
     identity = {
@@ -211,13 +214,14 @@ def relisten(
     listener: Listener | None = None,
     takes: Sequence[Take] | None = None,
     also_heard: Sequence[Path] = (),
+    also_still: Sequence[Path] = (),
 ) -> Path:
     """Give the avatar ``seen`` other features to hear and write ``out/avatar.safetensors``.
 
     What it looks like stays to the bit; only the way from features to mouth codes is learned, in a
     minute or two. So two encoders can be compared in one and the same head. ``listener`` stands for
-    ``encoder`` and ``features``, ``takes`` for those of the split; ``also_heard`` as in
-    ``train_avatar``.
+    ``encoder`` and ``features``, ``takes`` for those of the split; ``also_heard`` and
+    ``also_still`` as in ``train_avatar``.
 
     Raises:
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
@@ -229,8 +233,9 @@ def relisten(
     held_out = _held_out(data, avatar.person) if split == "train" else []
     voices = [Voiced(data, spoken), *_others(also_heard, avatar.person)]
     examined = Voiced(data, held_out)
+    unspoken = [read_speech(file).samples for file in also_still]
     window = learn_to_hear(
-        avatar.person, voices, examined, listener, recipe, out / "speech", report
+        avatar.person, voices, examined, listener, recipe, out / "speech", report, unspoken
     )
     identity = replace(listener.identity, width=window.config.feature_width)
     details = avatar.details | {"name": name or data.name, "speech": to_plain(recipe.speech)}

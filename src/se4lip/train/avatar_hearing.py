@@ -17,7 +17,14 @@ from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset
 from se4lip.train.avatar_material import Spoken, Take, sliced
-from se4lip.train.avatar_noise import InNoise, in_noise, is_noisy, sounds_alone
+from se4lip.train.avatar_noise import (
+    InNoise,
+    Samples,
+    in_noise,
+    is_noisy,
+    pieces_of,
+    sounds_alone,
+)
 from se4lip.train.avatar_speech import (
     Heard,
     MouthTask,
@@ -53,11 +60,12 @@ def learn_to_hear(
     recipe: AvatarRecipe,
     out: Path,
     report: Callable[[str], None],
+    unspoken: Sequence[Samples] = (),
 ) -> SpeechWindow:
     """The network from features to the person's mouth codes, trained in ``out``.
 
     The first of ``voices`` is the person's own: it says what features and the resting mouth are
-    like, and is heard in made voices too.
+    like, and is heard in made voices too. ``unspoken`` are recordings in which nobody speaks.
     """
     own = voices[0]
     heard = [_heard(own.data, one, listener) for one in own.spoken]
@@ -75,14 +83,15 @@ def learn_to_hear(
         for one, active in zip(own.spoken, speaking, strict=True)
     ]
     heard = [Heard(one.features, *target) for one, target in zip(heard, targets, strict=True)]
-    heard += _in_other_voices(own, targets, rest, listener, recipe)
+    pieces = pieces_of(unspoken, recipe.noise)
+    heard += _in_other_voices(own, targets, rest, listener, recipe, pieces)
     for other in voices[1:]:
         for one in other.spoken:
             target = resting_in_silence(one.mouth, _speaking(other.data, one), rest)
             heard.append(Heard(_heard(other.data, one, listener).features, *target))
     if listener.silence is not None:  # features of any sound, not of named clips alone
         heard.append(silent_take(listener.silence, rest))
-        for samples in sounds_alone(recipe.noise):
+        for samples in sounds_alone(recipe.noise, pieces):
             heard.append(silent_take(listener.features("", Speech(samples)), rest))
     examined = [_heard(held_out.data, one, listener) for one in held_out.spoken[:_VALIDATION_TAKES]]
     identity = {
@@ -91,6 +100,7 @@ def learn_to_hear(
             *map(to_plain, (recipe.speech, recipe.voice, recipe.noise)),
         ],
         "data": [[one.data.name, len(one.spoken)] for one in voices],
+        "unspoken": [[len(pieces), float(sum(abs(piece).sum() for piece in pieces))]],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }
     task = MouthTask(window, person.mouth, heard, examined)
@@ -113,6 +123,7 @@ def _in_other_voices(
     rest: Float32[np.ndarray, " K"],
     listener: Listener,
     recipe: AvatarRecipe,
+    recorded: Sequence[Samples],
 ) -> list[Heard]:
     """Each take in ``recipe.voices`` made voices, a share of them in noise."""
     if listener.in_another_voice is None:
@@ -124,7 +135,7 @@ def _in_other_voices(
             seed = voice_seed(voice, index, takes)
             if is_noisy(recipe.noise, seed):
                 active = speech_frames(speech.samples)
-                noisy = in_noise(speech.samples, active, recipe.noise, seed)
+                noisy = in_noise(speech.samples, active, recipe.noise, seed, recorded)
                 found = listener.in_another_voice(Speech(noisy.samples), seed)
                 heard.append(_out_of_noise(found, one.take, target, noisy, rest))
             else:

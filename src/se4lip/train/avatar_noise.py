@@ -7,7 +7,7 @@ features are made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,14 @@ from se4lip.types import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError, within
 
 Samples = Float32[np.ndarray, " S"]
 
+_SILENT_RMS = 10 ** (-80 / 20)
+
 
 @dataclass(frozen=True)
 class NoiseConfig:
     """Attributes:
     sounds: How many sounds are made; each is heard alone, and all of them under speech.
-    seconds: Length of each.
+    seconds: Length of each, and of the pieces into which recordings are cut.
     level_db: RMS of a sound alone, of full scale.
     under: Share of a take's other voices that are heard in one of the sounds.
     snr_db: Level of the speech over such a sound.
@@ -51,15 +53,30 @@ def is_noisy(config: NoiseConfig, seed: int) -> bool:
     return bool(np.random.default_rng([seed, 3]).random() < config.under)
 
 
-def sounds_alone(config: NoiseConfig) -> Iterator[Samples]:
-    """Digital silence once, for it is always alike, then every other kind in turn, at levels drawn
-    at random."""
+def pieces_of(recordings: Sequence[Samples], config: NoiseConfig) -> list[Samples]:
+    """Recordings in which nobody speaks, cut into pieces of RMS 1; digital silence is left out."""
+    length = round(config.seconds * SAMPLE_RATE_HZ)
+    found = []
+    for samples in recordings:
+        for first in range(0, len(samples) - length + 1, length):
+            piece = samples[first : first + length]
+            rms = np.sqrt(np.square(piece).mean(dtype=np.float64))
+            if rms > _SILENT_RMS:
+                found.append((piece / rms).astype(np.float32))
+    return found
+
+
+def sounds_alone(config: NoiseConfig, recorded: Sequence[Samples] = ()) -> Iterator[Samples]:
+    """Digital silence once, for it is always alike, then every other kind in turn, then pieces of
+    recordings, at levels drawn at random."""
     length = round(config.seconds * SAMPLE_RATE_HZ)
     silence, *kinds = LEARNED
     for seed in range(config.sounds):
         kind = kinds[seed % len(kinds)] if seed else silence
         level_db = np.random.default_rng([seed, 1]).uniform(*config.level_db)
         yield at_level(ambience(kind, length, seed), level_db)
+    for seed, piece in enumerate(recorded):
+        yield at_level(piece, np.random.default_rng([seed, 4]).uniform(*config.level_db))
 
 
 @dataclass(frozen=True)
@@ -72,9 +89,14 @@ class InNoise:
 
 
 def in_noise(
-    samples: Samples, speaking: Bool[np.ndarray, " T"], config: NoiseConfig, seed: int
+    samples: Samples,
+    speaking: Bool[np.ndarray, " T"],
+    config: NoiseConfig,
+    seed: int,
+    recorded: Sequence[Samples] = (),
 ) -> InNoise:
-    """``samples`` in one of the sounds, which begins before and ends after them."""
+    """``samples`` in one of the sounds, which begins before and ends after them; in a piece of a
+    recording every second time, if there are any."""
     random = np.random.default_rng([seed, 2])
     before = round(config.before_s * SAMPLE_RATE_HZ / SAMPLES_PER_FRAME)
     after = round(config.after_s * SAMPLE_RATE_HZ / SAMPLES_PER_FRAME)
@@ -87,5 +109,8 @@ def in_noise(
     level_db = 10 * np.log10(np.square(voice).mean(dtype=np.float64) + 1e-12)
     kinds = list(LEARNED)[1:]  # silence changes nothing
     sound = ambience(kinds[random.integers(len(kinds))], len(whole), int(random.integers(1 << 19)))
-    noisy = at_level(sound, level_db - random.uniform(*config.snr_db), whole)
+    snr_db = random.uniform(*config.snr_db)
+    if len(recorded) and random.random() < 0.5:
+        sound = np.resize(recorded[int(random.integers(len(recorded)))], len(whole))
+    noisy = at_level(sound, level_db - snr_db, whole)
     return InNoise(noisy, before, before + frames)
