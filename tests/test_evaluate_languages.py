@@ -1,5 +1,7 @@
 """Closures and roundings by phones, of a mouth that does as it should and of one that does not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def said(names: str, right: bool = True) -> Lips:
             aperture[rows] = SHUT
         if name in "ouie":
             width[rows] = NARROW if (name in "ou") == right else WIDE
-    return Lips(aperture, width, phones)
+    return Lips(aperture, width, phones, aperture < OPEN / 2)
 
 
 def test_lips_that_do_as_the_language_says_are_perfect():
@@ -45,10 +47,18 @@ def test_lips_that_do_the_opposite_are_worse_than_chance():
 
 def test_a_mouth_that_stands_still_is_at_chance():
     lips = said("bamotipise")
-    still = Lips(np.full_like(lips.aperture, OPEN), np.full_like(lips.width, 0.4), lips.phones)
+    still = replace(lips, aperture=0 * lips.aperture + OPEN, width=0 * lips.width + 0.4)
     row = judged("xx", [still], 0.1)
     assert row.closing_auc == row.rounding_auc == 0.5
     assert row.recall == 0
+
+
+def test_frames_of_phones_in_which_the_head_hears_no_speech_are_counted():
+    lips = said("bata")  # at rest from frame 3 to 8 alone, while b is said
+    row = judged("xx", [lips], 0.1)
+    assert row.at_rest == 0.25
+    pauses = [replace(phone, name="sil") for phone in lips.phones[:1]] + lips.phones[1:]
+    assert judged("xx", [replace(lips, phones=pauses)], 0.1).at_rest == 0
 
 
 def test_phones_beside_their_place_are_found_by_chance_alone():

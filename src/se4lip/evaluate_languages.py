@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
 from se4lip.face.tracker import Tracker
@@ -46,7 +46,8 @@ class Voice:
     what the same mouth reaches on phones that lie 0.3 s beside their place. Without a threshold,
     ``closing_auc`` is the probability that the lips come nearer to each other on a bilabial than
     on another phone, ``rounding_auc`` that the mouth is narrower on a rounded vowel than on a
-    spread one: 0.5 by chance, with 95 % intervals (recordings drawn anew).
+    spread one: 0.5 by chance, with 95 % intervals (recordings drawn anew). ``at_rest`` is the share
+    of frames inside phones in which the mouth does not stir because the head hears no speech.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Voice:
     rounding_auc: float
     rounding_auc_low: float
     rounding_auc_high: float
+    at_rest: float
 
     def plain(self) -> dict[str, Any]:
         """JSON values; NaN becomes null."""
@@ -83,6 +85,7 @@ class Lips:
     aperture: Float[np.ndarray, " T"]
     width: Float[np.ndarray, " T"]
     phones: list[Phone]
+    at_rest: Bool[np.ndarray, " T"]
 
 
 def evaluate_languages(
@@ -137,7 +140,8 @@ def _lips(avatar: Avatar, listener: Listener, file: Path, tracker: Tracker | Non
     phones = [Phone(*phone) for phone in read_phones(file)]
     codes = codes_heard(avatar, listener, read_speech(_recording(file)))
     points = lip_landmarks(avatar, codes, tracker)
-    return Lips(lip_aperture(points), lip_width(points), phones)
+    at_rest = (codes == avatar.head.speech.rest).all(-1).numpy()
+    return Lips(lip_aperture(points), lip_width(points), phones, at_rest)
 
 
 def _recording(phones: Path) -> Path:
@@ -188,6 +192,7 @@ def judged(name: str, lips: list[Lips], threshold: float) -> Voice:
         rounded=sum(len(rounded) for rounded, _ in narrow),
         spread=sum(len(spread) for _, spread in narrow),
         **_interval("rounding_auc", narrow),
+        at_rest=_share_at_rest(lips),
     )
 
 
@@ -220,6 +225,18 @@ def _apertures(lips: Lips) -> tuple[np.ndarray, np.ndarray]:
         if len(seen):
             found[phone.name].append(seen.min())
     return np.array(found["b"]), np.array(found["x"])
+
+
+def _share_at_rest(lips: list[Lips]) -> float:
+    """Of all frames in the middle of which something is said."""
+    frames = [
+        one.at_rest[round(phone.start_s * FRAME_RATE_HZ) : round(phone.end_s * FRAME_RATE_HZ)]
+        for one in lips
+        for phone in one.phones
+        if phone.plain not in SILENCES
+    ]
+    said = np.concatenate(frames) if frames else np.zeros(0, bool)
+    return float(said.mean()) if len(said) else math.nan
 
 
 def _widths(lips: Lips, letters: frozenset[str]) -> Float[np.ndarray, " P"]:

@@ -107,7 +107,7 @@ def evaluate_languages(arguments: list[str]) -> int | None:
         table = Table(
             "voice", "b m p", "others", "recall", "precision", "F1", "by chance", box=None
         )
-        for title in ("closing AUC", "o u / e i", "rounding AUC"):
+        for title in ("closing AUC", "o u / e i", "rounding AUC", "at rest"):
             table.add_column(title)
         for row in rows:
             table.add_row(
@@ -117,6 +117,7 @@ def evaluate_languages(arguments: list[str]) -> int | None:
                 _auc(row.closing_auc, row.closing_auc_low, row.closing_auc_high),
                 f"{row.rounded} / {row.spread}",
                 _auc(row.rounding_auc, row.rounding_auc_low, row.rounding_auc_high),
+                f"{row.at_rest:.1%}",
             )
         _print(table)
 
