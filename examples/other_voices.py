@@ -11,7 +11,12 @@ out is a data set like any other:
     se4lip train encoder grid_s1 grid_s1_voices -o run
 
 ``--model`` is Kokoro's ONNX file, ``--voices`` a folder of its style files (NAME.bin, float32
-[510, 1, 256]), both as published. Only English voices are used, so that others stay unheard.
+[510, 1, 256]), both as published. Only English voices are used, so that others stay unheard: those
+may be asked about, saying test sentences (`se4lip bench features --same-lips`):
+
+    python examples/other_voices.py grid_s1 -o grid_s1_test_voices --split test \\
+        --styles "[!ab][fm]_*.bin" --model kokoro.onnx --voices VOICES
+
 A run that was interrupted goes on where it stopped.
 """
 
@@ -159,17 +164,19 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--voices", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=101)
+    parser.add_argument("--styles", default="[ab][fm]_*.bin", help="which of the style files")
+    parser.add_argument("--split", default="train", choices=("train", "validation", "test"))
     parser.add_argument("--blend", action="store_true", help="voices between two of the styles")
     given = parser.parse_args()
 
     styles = {
         file.stem: np.fromfile(file, np.float32).reshape(-1, 1, 256)
-        for file in sorted(given.voices.glob("[ab][fm]_*.bin"))
+        for file in sorted(given.voices.glob(given.styles))
     }
-    names = clips_of(open_dataset(given.dataset), "train")
+    names = clips_of(open_dataset(given.dataset), given.split)
     sounds = given.out / "sounds"
     writable_folder(given.out / "clips")
-    writable_folder(sounds)
+    sounds.mkdir(parents=True, exist_ok=True)
     kokoro = opened(given.model, styles)
     cast = {}
     for name in with_progress(names, "speaking"):
