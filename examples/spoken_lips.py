@@ -45,7 +45,6 @@ from se4lip.io.dataset import (
     write_clip,
     write_index,
 )
-from se4lip.io.files import writable_folder
 from se4lip.mesh import LIPS, MOUTH_BLENDSHAPES
 from se4lip.train.split import clips_of
 from se4lip.types import Clip, FaceTrack
@@ -217,7 +216,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=25)
     given = parser.parse_args()
     lent, data = open_dataset(given.lent), open_dataset(given.speaker)
-    writable_folder(given.out / "clips")
+    given.out.mkdir(parents=True, exist_ok=True)
     learned = given.out / "trajectory.safetensors"
     if not learned.exists():
         speaker = Speaker(given.model, only_durations=True)
