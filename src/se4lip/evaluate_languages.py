@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -67,11 +66,6 @@ class Voice:
     rounding_auc_low: float
     rounding_auc_high: float
     at_rest: float
-
-    def plain(self) -> dict[str, Any]:
-        """JSON values; NaN becomes null."""
-        found = asdict(self)
-        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in found.items()}
 
     @property
     def language(self) -> str:

@@ -9,7 +9,6 @@ tracker a part is drawn and tracked as well.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,13 +73,13 @@ class SilentKind:
         return float(np.percentile(self.moves_px256, 99)) if self.moves_px256 else float("nan")
 
     def plain(self) -> dict[str, Any]:
-        """JSON values; NaN becomes null."""
+        """What is told of it, by name."""
         names = ["name", "heard_in_training", "sounds", "moving_sounds"]
         names += ["frames", "moving", "moving_share", "worst_px256"]
         found = {name: getattr(self, name) for name in names}
         if self.drawn_frames:
             found |= {"drawn_frames": self.drawn_frames, "drawn_moving": self.drawn_moving}
-        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in found.items()}
+        return found
 
     def add(self, moves: np.ndarray, drawn: bool) -> None:
         known = moves[np.isfinite(moves)]

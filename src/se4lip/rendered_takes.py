@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.artifacts.judge import judge_gate, load_judge
-from se4lip.audio.voice_activity import speech_frames
+from se4lip.audio.voice_activity import speech_in_frames
 from se4lip.evaluate import EvaluateConfig, lpips_network
 from se4lip.evaluate_sync import enough_face, syncnet_network
 from se4lip.face.contour import lip_contour
@@ -90,10 +90,7 @@ class Rendered:
 
     @property
     def speaking(self) -> Bool[np.ndarray, " T"]:
-        mask = np.zeros(len(self), bool)
-        active = speech_frames(self.samples)[: len(self)]
-        mask[: len(active)] = active
-        return mask
+        return speech_in_frames(self.samples, len(self))
 
 
 def beside(

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from se4lip.audio.voice_activity import speech_frames
+from se4lip.audio.voice_activity import speech_in_frames
 from se4lip.face.follow import (
     EVERY_FACE,
     FollowConfig,
@@ -76,10 +76,7 @@ class Watched:
         return self.samples
 
     def speaking(self) -> Bool[np.ndarray, " T"]:
-        mask = np.zeros(len(self), bool)
-        active = speech_frames(self.sound())[: len(self)]
-        mask[: len(active)] = active
-        return mask
+        return speech_in_frames(self.sound(), len(self))
 
 
 def watch(

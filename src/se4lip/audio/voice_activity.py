@@ -51,6 +51,16 @@ def speech_frames(
     return _fill_gaps(active, config.hangover_frames)
 
 
+def speech_in_frames(
+    samples: Float32[np.ndarray, " S"], frames: int
+) -> Bool[np.ndarray, " {frames}"]:
+    """``speech_frames`` of as many frames as a video has; nobody speaks where the sound is over."""
+    found = np.zeros(frames, bool)
+    active = speech_frames(samples)[:frames]
+    found[: len(active)] = active
+    return found
+
+
 def _fill_gaps(active: Bool[np.ndarray, " T"], longest: int) -> Bool[np.ndarray, " T"]:
     filled = active.copy()
     edges = np.flatnonzero(np.diff(active.astype(np.int8)))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from se4lip.audio.timebase import COLUMNS_PER_FRAME
-from se4lip.audio.voice_activity import speech_frames
+from se4lip.audio.voice_activity import speech_in_frames
 from se4lip.bench.memory import memory_name
 from se4lip.encoder.contrast import Contrast, ContrastConfig
 from se4lip.encoder.speech import SpeechEncoderConfig
@@ -68,9 +68,7 @@ class Heard:
 def heard(data: Dataset, name: str) -> Heard:
     clip = data.clip(name)
     contour = torch.from_numpy(lip_contour(clip.track))
-    speaking = torch.zeros(len(contour), dtype=torch.bool)
-    active = torch.from_numpy(speech_frames(clip.speech.samples))[: len(contour)]
-    speaking[: len(active)] = active
+    speaking = torch.from_numpy(speech_in_frames(clip.speech.samples, len(contour)))
     return Heard(torch.from_numpy(clip.speech.samples), contour, speaking)
 
 

@@ -1,5 +1,6 @@
 """``se4lip evaluate silence`` and ``se4lip evaluate languages``"""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -102,7 +103,7 @@ def evaluate_languages(arguments: list[str]) -> int | None:
         if plot is not None:
             save_picture(plot, languages_picture(rows))
         if json:
-            print_json({"voices": [row.plain() for row in rows]})
+            print_json({"voices": [asdict(row) for row in rows]})
             return
         table = Table(
             "voice", "b m p", "others", "recall", "precision", "F1", "by chance", box=None

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from se4lip.artifacts.judge import save_judge
 from se4lip.audio.augment import SpeechAugmentConfig, augment_speech, draw_speech
-from se4lip.audio.voice_activity import speech_frames
+from se4lip.audio.voice_activity import speech_frames, speech_in_frames
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import writable_folder
@@ -155,9 +155,7 @@ class Probe:
 
     @staticmethod
     def of(clip: Clip, dataset: str) -> Probe:
-        speaking = torch.zeros(len(clip), dtype=torch.bool)
-        active = torch.from_numpy(speech_frames(clip.speech.samples))[: len(clip)]
-        speaking[: len(active)] = active
+        speaking = torch.from_numpy(speech_in_frames(clip.speech.samples, len(clip)))
         motion = face_motion(clip.track.landmarks_px, clip.track.blendshapes)
         samples = torch.from_numpy(clip.speech.samples)
         return Probe(dataset, samples, torch.from_numpy(motion), speaking)

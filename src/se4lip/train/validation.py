@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from se4lip.audio.voice_activity import speech_frames
+from se4lip.audio.voice_activity import speech_in_frames
 from se4lip.encoder.model import Branch, SE4Lip
 from se4lip.face.contour import lip_contour
 from se4lip.metrics.sync import OffsetCounts, offset_accuracy
@@ -30,15 +30,12 @@ class Probe:
     @staticmethod
     def of(clip: Clip) -> Probe:
         samples = clip.speech.samples
-        speaking = torch.zeros(len(clip), dtype=torch.bool)
-        active = torch.from_numpy(speech_frames(samples))[: len(clip)]
-        speaking[: len(active)] = active
         return Probe(
             clip.name,
             torch.from_numpy(samples),
             torch.from_numpy(clip.lips),
             torch.from_numpy(lip_contour(clip.track)),
-            speaking,
+            torch.from_numpy(speech_in_frames(samples, len(clip))),
         )
 
 
