@@ -180,7 +180,7 @@ def padded(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor, 
 def face_that_moves(
     still: Float32[np.ndarray, "478 3"], contour: Float[np.ndarray, "T C"]
 ) -> Float32[np.ndarray, "T 478 3"]:
-    """``still``, the landmarks of a face at rest, with its lips moved by ``contour``."""
+    """``still``, the landmarks of a face, with its lips moved by ``contour``."""
     _, axes, unit = face_axes(still.astype(np.float64))
     points = contour[:, : 3 * len(LIPS)].reshape(len(contour), -1, 3) / POINT_GAIN
     landmarks = np.repeat(still[None].astype(np.float64), len(contour), axis=0)
@@ -195,7 +195,8 @@ def dressed(contour: Float[np.ndarray, "T C"], like: Clip) -> FaceTrack:
     shapes = np.repeat(given.blendshapes.mean(0)[None], frames, axis=0)
     shapes[:, MOUTH_BLENDSHAPES] += contour[:, 3 * len(LIPS) :] / SHAPE_GAIN
     return FaceTrack(
-        landmarks_px=face_that_moves(still, contour),
+        # Contours are less the mean of their clips: the lips of the still face are taken off.
+        landmarks_px=face_that_moves(still, contour - lip_contour(given)[0]),
         blendshapes=shapes.clip(0, 1).astype(np.float32),
         camera_from_face=np.repeat(pose, frames, axis=0),
         width_px=given.width_px,
