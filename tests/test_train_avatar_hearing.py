@@ -119,7 +119,7 @@ def test_recordings_are_cut_into_pieces_and_heard_alone_and_under_speech():
     assert 10 < in_music < 30
 
 
-def test_takes_without_speech_are_drawn_a_quarter_of_the_time_at_least():
+def test_takes_without_speech_are_drawn_a_quarter_to_a_half_of_the_time():
     features, mouth = np.zeros((30, 2), np.float32), np.zeros((30, 1), np.float32)
     speech = Heard(features, mouth, np.ones(30, np.float32))
     unknown = Heard(features, mouth)
@@ -128,6 +128,10 @@ def test_takes_without_speech_are_drawn_a_quarter_of_the_time_at_least():
     assert weights.tolist() == [30, 30, 30, 30]
     few = drawing_weights([speech] * 60 + [silence, silence])
     assert float(few[-2:].sum() / few.sum()) == pytest.approx(0.25)
+    many = drawing_weights([speech] + [silence] * 60)
+    assert float(many[1:].sum() / many.sum()) == pytest.approx(0.5)
+    some = drawing_weights([speech] * 3 + [silence] * 2)
+    assert some.tolist() == pytest.approx([30] * 5)
     assert drawing_weights([silence, silence]).tolist() == [30, 30]
 
 

@@ -23,7 +23,7 @@ _EDGE_FRAMES = 9  # of a segment, whose codes would be made of rows that are not
 _GATE = 0.2  # weight of the gate's cross entropy, beside millimetres
 _GAP = 0.3  # weight of the distance between the lips
 _CLOSED = 4.0  # times that where they close in speech
-_SILENT_SHARE = 0.25  # of segments, at least, that come from takes in which nobody speaks
+_SILENT_SHARE = (0.25, 0.5)  # of what is drawn, at least and at most
 _LEAST_SPEECH_FRAMES = 5  # in a take that is to tell what silence is
 _STILL_FRAMES, _REST_FRAMES = 2, 6  # from speech: as filmed up to the first, at rest from the last
 _MARGIN_FRAMES = 5  # around speech, that are no silence: lips open before they are heard
@@ -150,13 +150,15 @@ class MouthTask:
 
 
 def drawing_weights(heard: Sequence[Heard]) -> Float[Tensor, " takes"]:
-    """How often takes are drawn: by their length, those without speech a quarter of the time."""
+    """How often takes are drawn: by their length, but those without speech a quarter of the time
+    at least and half of it at most. A portrait of 20 s would else hear hardly anything but noise.
+    """
     weight = torch.tensor([float(len(one)) for one in heard])
     silent = torch.tensor([one.spoken is not None and not np.any(one.spoken) for one in heard])
-    spoken = weight[~silent].sum()
-    if silent.any() and spoken:
-        wanted = _SILENT_SHARE / (1 - _SILENT_SHARE) * spoken
-        weight[silent] *= max(1.0, float(wanted / weight[silent].sum()))
+    without, spoken = weight[silent].sum(), weight[~silent].sum()
+    if without and spoken:
+        share = (without / (without + spoken)).clamp(*_SILENT_SHARE)
+        weight[silent] *= share / (1 - share) * spoken / without
     return weight
 
 
