@@ -61,6 +61,7 @@ async def main() -> None:
             heard = wav(Path(folder) / "speech.wav", (speech * 32767).astype(np.int16), 16_000)
             async with browser(url, heard) as page:
                 await page.until("window.live")
+                await page.until("document.getElementById('status').textContent == 'ready'")
                 await page.run("document.getElementById('microphone').click()")
                 for _ in range(3):
                     await asyncio.sleep(1.5)
