@@ -29,6 +29,12 @@ BLINK_LEFT, BLINK_RIGHT = 9, 10
 _UPPER_LIDS = (159, 386)
 
 
+def smallest_recipe(speech_steps: int, picture_steps: int, **changes: Any) -> AvatarRecipe:
+    """A head that is there and no more, of 64x64 pixels."""
+    size: dict[str, Any] = {"size_px": 64, "pictures": 10, "curves": 2, "hidden": 8}
+    return recipe((4, 4, 8, 8, 8), speech_steps, picture_steps, **size, **changes)
+
+
 def recipe(
     spacing_px: tuple[float, float, float, float, float],
     speech_steps: int,

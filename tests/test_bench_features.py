@@ -29,14 +29,9 @@ from se4lip.train.avatar_nerf import NerfRecipe
 from se4lip.types import InputError
 
 _NERF = NerfRecipe(texels_per_px=0.3, curves=2, patch_px=16, survey_every=2)
-RECIPE = puppet.recipe(
-    (4, 4, 8, 8, 8),
+RECIPE = puppet.smallest_recipe(
     speech_steps=5,
     picture_steps=2,
-    size_px=64,
-    pictures=10,
-    curves=2,
-    hidden=8,
     nerf=replace(_NERF, pictures=replace(_NERF.pictures, steps=2, validate_every=2)),
 )
 SMALL = FeaturesConfig(

@@ -153,16 +153,8 @@ def test_files_that_are_no_variants_are_refused(tmp_path):
 
 def test_a_head_hears_a_variant(taught, tmp_path):
     """It is trained on the features, names them, and finds them again to speak."""
-    recipe = puppet.recipe(
-        (4, 4, 8, 8, 8),
-        speech_steps=2,
-        picture_steps=1,
-        size_px=64,
-        pictures=10,
-        curves=2,
-        hidden=8,
-        voices=0,
-        noise=NoiseConfig(sounds=1),
+    recipe = puppet.smallest_recipe(
+        speech_steps=2, picture_steps=1, voices=0, noise=NoiseConfig(sounds=1)
     )
     dataset = puppet.make_dataset(tmp_path)
     name = f"variant:{taught}"

@@ -129,6 +129,7 @@ def train_avatar(
         InputError: data that cannot be read, too short, or a run of another configuration.
     """
     writable_folder(out)
+    unspoken = [read_speech(file).samples for file in also_still]
     where = chosen_device(device)
     listener = listener_of(encoder, features, feature_weights, recipe.voice)
     torch.manual_seed(recipe.speech.seed)
@@ -138,7 +139,6 @@ def train_avatar(
 
     voices = [Voiced(data, material.spoken), *_others(also_heard, material.person)]
     examined = Voiced(data, held_out)
-    unspoken = [read_speech(file).samples for file in also_still]
     window = learn_to_hear(
         material.person, voices, examined, listener, recipe, out / "speech", report, unspoken
     )
@@ -227,13 +227,13 @@ def relisten(
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
     """
     writable_folder(out)
+    unspoken = [read_speech(file).samples for file in also_still]
     listener = listener or listener_of(encoder, features, feature_weights, recipe.voice)
     data, avatar = open_dataset(dataset), load_avatar(seen)
     spoken = spoken_in(data, avatar.person, takes or takes_of(data, split))
     held_out = _held_out(data, avatar.person) if split == "train" else []
     voices = [Voiced(data, spoken), *_others(also_heard, avatar.person)]
     examined = Voiced(data, held_out)
-    unspoken = [read_speech(file).samples for file in also_still]
     window = learn_to_hear(
         avatar.person, voices, examined, listener, recipe, out / "speech", report, unspoken
     )

@@ -84,6 +84,9 @@ def learn_to_hear(
     ]
     heard = [Heard(one.features, *target) for one, target in zip(heard, targets, strict=True)]
     pieces = pieces_of(unspoken, recipe.noise)
+    if unspoken:
+        cut = f"{recipe.noise.seconds:g} s of recordings in which nobody speaks"
+        report(f"{len(pieces)} times {cut}; shorter and silent ones are left out")
     heard += _in_other_voices(own, targets, rest, listener, recipe, pieces)
     for other in voices[1:]:
         for one in other.spoken:
@@ -100,7 +103,7 @@ def learn_to_hear(
             *map(to_plain, (recipe.speech, recipe.voice, recipe.noise)),
         ],
         "data": [[one.data.name, len(one.spoken)] for one in voices],
-        "unspoken": [[len(pieces), float(sum(abs(piece).sum() for piece in pieces))]],
+        "unspoken": [len(pieces), float(sum(abs(piece).sum() for piece in pieces))],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }
     task = MouthTask(window, person.mouth, heard, examined)

@@ -112,7 +112,8 @@ class EncoderTask:
         with torch.autocast(self.device.type, enabled=False):
             lips, contour, silent, valid = cut_lips(self.corpus, stretches[mine], frames)
             # A clip of contours alone has blank pictures, of which nothing can be learned.
-            seen = lips.amax(dim=(1, 2, 3, 4)) > lips.amin(dim=(1, 2, 3, 4))
+            opening = lips[:, 0].flatten(1)
+            seen = opening.amax(1) > opening.amin(1)
             pictures = standardize(augment_pictures(lips, recipe.model.lips.picture_px, lip_draws))
             moved = augment_contour(contour, lip_draws)
             power = self._powers(stretches[mine])
