@@ -24,17 +24,13 @@ def main() -> None:
     if old.config != new.config:
         raise SystemExit("the two are of different configurations: only a fine-tuning of the first")
     tensors = {
-        name: (1 - given.share) * before[name].float() + given.share * value.float()
+        name: before[name].float().lerp(value.float(), given.share).to(value.dtype)
         for name, value in after.items()
     }
-    averaged = {
-        "before": old.sha256,
-        "after": new.sha256,
-        "share_of_after": given.share,
-    }
+    averaged = {"before": old.sha256, "after": new.sha256, "share_of_after": given.share}
     save_weights(
         given.out,
-        {name: value.to(after[name].dtype) for name, value in tensors.items()},
+        tensors,
         kind="encoder",
         config=new.config,
         metadata=dict(new.metadata) | {"averaged": averaged},

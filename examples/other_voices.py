@@ -48,7 +48,15 @@ from se4lip.types import Clip, FaceTrack
 
 RATE = 16_000
 MARGIN_S = 0.3  # of silence that is kept around the speech
+ENGLISH = "[ab][fm]_*.bin"  # the style files of Kokoro's English voices
 LETTER_A = "\u02c8e\u026a"  # alone it would be read as an article
+
+
+def styles_of(folder: Path, pattern: str = ENGLISH) -> dict[str, np.ndarray]:
+    return {
+        file.stem: np.fromfile(file, np.float32).reshape(-1, 1, 256)
+        for file in sorted(folder.glob(pattern))
+    }
 
 
 def symbols_of(tokenizer: Tokenizer, sentence: str) -> str:
@@ -164,15 +172,12 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--voices", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=101)
-    parser.add_argument("--styles", default="[ab][fm]_*.bin", help="which of the style files")
+    parser.add_argument("--styles", default=ENGLISH, help="which of the style files")
     parser.add_argument("--split", default="train", choices=("train", "validation", "test"))
     parser.add_argument("--blend", action="store_true", help="voices between two of the styles")
     given = parser.parse_args()
 
-    styles = {
-        file.stem: np.fromfile(file, np.float32).reshape(-1, 1, 256)
-        for file in sorted(given.voices.glob(given.styles))
-    }
+    styles = styles_of(given.voices, given.styles)
     names = clips_of(open_dataset(given.dataset), given.split)
     sounds = given.out / "sounds"
     writable_folder(given.out / "clips")

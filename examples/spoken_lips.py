@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from align_grid import transcript
 from jaxtyping import Float, Float32
-from other_voices import MARGIN_S, RATE, cast_for, symbols_of, words_of
+from other_voices import MARGIN_S, RATE, cast_for, styles_of, symbols_of, words_of
 from rich.progress import track as with_progress
 from safetensors.torch import load_file, save_file
-from spoken_words import Speaker, Spoken, styles_of
+from spoken_words import Speaker, Spoken
 from torch import Tensor, nn
 from torch.nn import functional
 

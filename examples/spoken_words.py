@@ -1,7 +1,7 @@
 """Nonsense in many languages and voices, and when each of its sounds is said.
 
     apt-get install wamerican wfrench wspanish witalian wngerman wportuguese wpolish wdutch
-    pip install kokoro-onnx onnx soxr
+    pip install kokoro-onnx onnx onnxruntime soxr
     python examples/spoken_words.py -o spoken --model kokoro.onnx --voices VOICES
 
 Kokoro-82M (Apache-2.0) reads random words of Debian's word lists as espeak-ng would pronounce
@@ -21,9 +21,10 @@ import onnxruntime
 import soxr
 from jaxtyping import Float
 from kokoro_onnx.tokenizer import Tokenizer
+from other_voices import RATE, styles_of
 from rich.progress import track as with_progress
 
-RATE, KOKORO_HZ = 16_000, 24_000
+KOKORO_HZ = 24_000
 DURATIONS = "/encoder/Clip_output_0"  # steps a symbol, inside the published graph
 STEP_S = 600 / KOKORO_HZ
 LISTS = {  # what espeak-ng calls a language: how often it is drawn, Debian's list of its words
@@ -36,7 +37,7 @@ LISTS = {  # what espeak-ng calls a language: how often it is drawn, Debian's li
     "pl": (1, "polish"),
     "nl": (1, "dutch"),
 }
-SENTENCES_AT_MOST = 400  # symbols; a style has a row for each length up to 510
+SYMBOLS_AT_MOST = 400  # symbols; a style has a row for each length up to 510
 
 
 @dataclass(frozen=True)
@@ -102,20 +103,13 @@ class Speaker:
         return np.cumsum(steps.ravel())[:-1][1:] * STEP_S
 
 
-def styles_of(folder: Path) -> dict[str, np.ndarray]:
-    return {
-        file.stem: np.fromfile(file, np.float32).reshape(-1, 1, 256)
-        for file in sorted(folder.glob("[ab][fm]_*.bin"))
-    }
-
-
 def blend(draw: random.Random, styles: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
     first, second = draw.sample(sorted(styles), 2)
     share = draw.uniform(0.0, 0.5)
     return f"{first}-{second}", (1 - share) * styles[first] + share * styles[second]
 
 
-def words_of(folder: Path, name: str) -> list[str]:
+def word_list(folder: Path, name: str) -> list[str]:
     lines = (folder / name).read_text(encoding="utf-8").split()
     return [word for word in lines if word.isalpha() and word.islower() and 2 <= len(word) <= 12]
 
@@ -131,7 +125,7 @@ def main() -> None:
     given = parser.parse_args()
     styles, speaker = styles_of(given.voices), Speaker(given.model)
     lists = {
-        language: words_of(given.words, name)
+        language: word_list(given.words, name)
         for language, (_, name) in LISTS.items()
         if (given.words / name).exists()
     }
@@ -148,7 +142,7 @@ def main() -> None:
         file = given.out / f"{number:05}-{language}-{voice}.npz"
         if not file.exists():
             symbols = speaker.known(speaker.tokenizer.phonemize(text + ".", language))
-            speaker.say(symbols[:SENTENCES_AT_MOST], style, speed).save(file)
+            speaker.say(symbols[:SYMBOLS_AT_MOST], style, speed).save(file)
 
 
 if __name__ == "__main__":
