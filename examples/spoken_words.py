@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("--voices", type=Path, required=True)
     parser.add_argument("--words", type=Path, default=Path("/usr/share/dict"))
     parser.add_argument("--sentences", type=int, default=700)
+    parser.add_argument("--first", type=int, default=0, help="several can work side by side")
     parser.add_argument("--seed", type=int, default=301)
     given = parser.parse_args()
     styles, speaker = styles_of(given.voices), Speaker(given.model)
@@ -133,7 +134,7 @@ def main() -> None:
         raise SystemExit(f"{given.words} holds none of {', '.join(n for _, n in LISTS.values())}")
     weights = [LISTS[language][0] for language in lists]
     given.out.mkdir(parents=True, exist_ok=True)
-    for number in with_progress(range(given.sentences), "speaking"):
+    for number in with_progress(range(given.first, given.sentences), "speaking"):
         draw = random.Random(f"{given.seed} {number}")
         language = draw.choices(list(lists), weights)[0]
         text = " ".join(draw.choices(lists[language], k=draw.randint(4, 7)))

@@ -29,6 +29,7 @@ from se4lip.speak_audio import speak as say
 from se4lip.train.avatar import AvatarRecipe
 from se4lip.train.avatar import relisten as hear
 from se4lip.train.avatar import train_avatar as train
+from se4lip.train.hearing_of_another import AUTO
 from se4lip.train.split import Split
 from se4lip.types import InputError
 
@@ -48,6 +49,7 @@ def train_avatar(arguments: list[str]) -> int | None:
         name: str | None = None,
         also_heard: tuple[Path, ...] = (),
         also_still: tuple[Path, ...] = (),
+        hearing_of: str = AUTO,
         json: bool = False,
         recipe: Annotated[AvatarRecipe, tyro.conf.arg(name="")] = AvatarRecipe(),  # noqa: B008
     ) -> None:
@@ -74,6 +76,8 @@ def train_avatar(arguments: list[str]) -> int | None:
                 that other voices move the lips as well.
             also_still: Recordings in which nobody speaks, music for one, in which and under which
                 the mouth learns to rest (examples/made_music.py).
+            hearing_of: An avatar with whose knowledge of the same features hearing begins: auto is
+                the shipped one if it has any, none begins with nothing.
             json: Print path, steps, seconds and validation figures as JSON on standard output.
         """
         say = Console(stderr=True, highlight=False).print
@@ -84,6 +88,7 @@ def train_avatar(arguments: list[str]) -> int | None:
                 feature_weights=feature_weights,
                 also_heard=also_heard,
                 also_still=also_still,
+                hearing_of=hearing_of,
             )
             tell_trained(file, {"speech": out / "speech"}, json)
             return
@@ -93,6 +98,7 @@ def train_avatar(arguments: list[str]) -> int | None:
             renderer=renderer or "splat",
             also_heard=also_heard,
             also_still=also_still,
+            hearing_of=hearing_of,
         )
         tell_trained(file, {part: out / part for part in ("speech", "pictures")}, json)
 

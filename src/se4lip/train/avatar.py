@@ -45,6 +45,7 @@ from se4lip.train.avatar_noise import NoiseConfig
 from se4lip.train.avatar_picture import PictureLoss, PictureTask, relative_rate
 from se4lip.train.avatar_start import start_head
 from se4lip.train.devices import chosen_device, machine
+from se4lip.train.hearing_of_another import AUTO, known_by
 from se4lip.train.listener import OTHER_VOICES, Listener, listener_of
 from se4lip.train.loop import LoopConfig, train
 from se4lip.train.split import Split
@@ -69,6 +70,7 @@ class AvatarRecipe:
     voice: SpeechAugmentConfig = OTHER_VOICES
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     certainty: float = 3.0  # of somebody speaking, within a second (`speech_window.certain`)
+    known_rate: float = 1 / 3  # of the learning rate, where hearing begins with another head's
     picture_loss: PictureLoss = field(default_factory=PictureLoss)
     speech: LoopConfig = field(
         default_factory=lambda: LoopConfig(
@@ -98,7 +100,7 @@ class AvatarRecipe:
 
     def __post_init__(self) -> None:
         within(self, curves=(0, 1024), hidden=(1, 8192), voices=(0, 1000))
-        within(self, certainty=(0, 100))
+        within(self, certainty=(0, 100), known_rate=(1e-12, 1))
 
 
 def train_avatar(
@@ -116,6 +118,7 @@ def train_avatar(
     renderer: Renderer = "splat",
     also_heard: Sequence[Path] = (),
     also_still: Sequence[Path] = (),
+    hearing_of: Path | str = AUTO,
 ) -> Path:
     """Make an avatar of the person in a prepared data set and write ``out/avatar.safetensors``.
 
@@ -132,6 +135,7 @@ def train_avatar(
     unspoken = [read_speech(file).samples for file in also_still]
     where = chosen_device(device)
     listener = listener_of(encoder, features, feature_weights, recipe.voice)
+    known = known_by(hearing_of, listener.identity, recipe.hidden)
     torch.manual_seed(recipe.speech.seed)
     data = open_dataset(dataset)
     material = gather(data, split, recipe.material, videos, report)
@@ -140,7 +144,15 @@ def train_avatar(
     voices = [Voiced(data, material.spoken), *_others(also_heard, material.person)]
     examined = Voiced(data, held_out)
     window = learn_to_hear(
-        material.person, voices, examined, listener, recipe, out / "speech", report, unspoken
+        material.person,
+        voices,
+        examined,
+        listener,
+        recipe,
+        out / "speech",
+        report,
+        unspoken,
+        known,
     )
     width = window.config.feature_width
     identity = {
@@ -215,13 +227,14 @@ def relisten(
     takes: Sequence[Take] | None = None,
     also_heard: Sequence[Path] = (),
     also_still: Sequence[Path] = (),
+    hearing_of: Path | str = AUTO,
 ) -> Path:
     """Give the avatar ``seen`` other features to hear and write ``out/avatar.safetensors``.
 
     What it looks like stays to the bit; only the way from features to mouth codes is learned, in a
     minute or two. So two encoders can be compared in one and the same head. ``listener`` stands for
-    ``encoder`` and ``features``, ``takes`` for those of the split; ``also_heard`` and
-    ``also_still`` as in ``train_avatar``.
+    ``encoder`` and ``features``, ``takes`` for those of the split; ``also_heard``, ``also_still``
+    and ``hearing_of`` as in ``train_avatar``.
 
     Raises:
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
@@ -229,13 +242,22 @@ def relisten(
     writable_folder(out)
     unspoken = [read_speech(file).samples for file in also_still]
     listener = listener or listener_of(encoder, features, feature_weights, recipe.voice)
+    known = known_by(hearing_of, listener.identity, recipe.hidden)
     data, avatar = open_dataset(dataset), load_avatar(seen)
     spoken = spoken_in(data, avatar.person, takes or takes_of(data, split))
     held_out = _held_out(data, avatar.person) if split == "train" else []
     voices = [Voiced(data, spoken), *_others(also_heard, avatar.person)]
     examined = Voiced(data, held_out)
     window = learn_to_hear(
-        avatar.person, voices, examined, listener, recipe, out / "speech", report, unspoken
+        avatar.person,
+        voices,
+        examined,
+        listener,
+        recipe,
+        out / "speech",
+        report,
+        unspoken,
+        known,
     )
     identity = replace(listener.identity, width=window.config.feature_width)
     details = avatar.details | {"name": name or data.name, "speech": to_plain(recipe.speech)}

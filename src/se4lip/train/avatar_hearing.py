@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from se4lip.train.avatar_speech import (
     resting_in_silence,
     silent_take,
 )
+from se4lip.train.hearing_of_another import Known, handed_on
 from se4lip.train.listener import Features, Listener, voice_seed
 from se4lip.train.loop import train
 from se4lip.types import Speech
@@ -61,21 +62,29 @@ def learn_to_hear(
     out: Path,
     report: Callable[[str], None],
     unspoken: Sequence[Samples] = (),
+    known: Known | None = None,
 ) -> SpeechWindow:
     """The network from features to the person's mouth codes, trained in ``out``.
 
     The first of ``voices`` is the person's own: it says what features and the resting mouth are
     like, and is heard in made voices too. ``unspoken`` are recordings in which nobody speaks.
+    ``known`` is what somebody else's head has learned of the same features, to begin with.
     """
     own = voices[0]
     heard = [_heard(own.data, one, listener) for one in own.spoken]
     width = heard[0].features.shape[1]
-    torch.manual_seed(recipe.speech.seed)
-    window = SpeechWindow(SpeechWindowConfig(width, person.mouth.width, recipe.hidden))
-    window.normalise_by(torch.from_numpy(np.concatenate([one.features for one in heard])))
     speaking = [_speaking(own.data, one) for one in own.spoken]
     rest = resting_code(person.mouth, [one.mouth for one in own.spoken], speaking)
-    window.rest.copy_(torch.from_numpy(rest))
+    loop = recipe.speech
+    if known is None:
+        torch.manual_seed(loop.seed)
+        window = SpeechWindow(SpeechWindowConfig(width, person.mouth.width, recipe.hidden))
+        window.normalise_by(torch.from_numpy(np.concatenate([one.features for one in heard])))
+        window.rest.copy_(torch.from_numpy(rest))
+    else:
+        report(f"hearing begins with what {known.name} knows")
+        window = handed_on(known.window, known.mouth, person.mouth, rest)
+        loop = replace(loop, learning_rate=loop.learning_rate * recipe.known_rate)
     window.certainty.fill_(recipe.certainty)
 
     targets = [
@@ -102,12 +111,13 @@ def learn_to_hear(
             *(recipe.voices, recipe.certainty),
             *map(to_plain, (recipe.speech, recipe.voice, recipe.noise)),
         ],
+        "hearing_of": None if known is None else [known.sha256, recipe.known_rate],
         "data": [[one.data.name, len(one.spoken)] for one in voices],
         "unspoken": [len(pieces), float(sum(abs(piece).sum() for piece in pieces))],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }
     task = MouthTask(window, person.mouth, heard, examined)
-    return train(task, recipe.speech, out, identity, report=report)
+    return train(task, loop, out, identity, report=report)
 
 
 def spoken_in(data: Dataset, person: Person, takes: Sequence[Take]) -> list[Spoken]:

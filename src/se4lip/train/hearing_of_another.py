@@ -1,0 +1,90 @@
+"""What one head has learned to hear, handed on to the head of another person.
+
+How speech moves a mouth is much the same in everybody; how a mouth is written down is not. A speech
+window's last layer writes the codes of its own person, so that layer alone is rewritten: lips go as
+far from rest as the first person's would, told in the second person's codes. With that a head of a
+few seconds begins to learn, instead of with nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from se4lip.artifacts.avatar import SHIPPED, load_avatar
+from se4lip.artifacts.encoder import EncoderIdentity
+from se4lip.face.expression import MouthModel
+from se4lip.head.speech_window import SpeechWindow
+from se4lip.types import InputError
+
+AUTO, NOBODY = "auto", "none"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an avatar hears and the mouth that it moves; ``sha256`` is the avatar's."""
+
+    name: str
+    sha256: str
+    window: SpeechWindow
+    mouth: MouthModel
+
+
+def known_by(given: Path | str, heard: EncoderIdentity, hidden: int) -> Known | None:
+    """What the avatar ``given`` knows of hearing ``heard`` with so many hidden numbers.
+
+    ``auto`` is the shipped avatar if it knows that, and nobody if not; ``none`` is nobody.
+
+    Raises: InputError when a named avatar cannot be read or hears something else.
+    """
+    if str(given) == NOBODY:
+        return None
+    try:
+        avatar = load_avatar(SHIPPED if str(given) == AUTO else given)
+        avatar.check_encoder(heard)
+        window = avatar.head.speech
+        if window.config.hidden != hidden:
+            raise InputError(
+                f"{given} hears with {window.config.hidden} hidden numbers, and {hidden} were "
+                f"asked for: give --hidden {window.config.hidden}, or --hearing-of {NOBODY}"
+            )
+    except InputError:
+        if str(given) == AUTO:
+            return None
+        raise
+    name = str(avatar.details.get("name", "unnamed"))
+    return Known(name, avatar.sha256, window, avatar.person.mouth)
+
+
+@torch.no_grad()
+def handed_on(
+    known: SpeechWindow,
+    of: MouthModel,
+    to: MouthModel,
+    rest: Float32[np.ndarray, " K"],
+) -> SpeechWindow:
+    """A speech window that moves the mouth ``to`` from ``rest`` as ``known`` moves ``of`` from its
+    own rest, to the nearest that ``to`` can show. Silence is silence for both.
+
+    The mouth's numbers may be more or fewer. Attention, which looks at codes, goes on looking at
+    the same lips where ``to`` can show them.
+    """
+    # c' = rest' + (c - rest) @ carried
+    carried = torch.from_numpy(of.basis_cm.reshape(of.width, -1) @ to.encoder).float()
+    back = torch.linalg.pinv(carried)
+    own_rest = torch.from_numpy(rest)
+    window = SpeechWindow(replace(known.config, code_width=to.width))
+    state = {name: value.clone() for name, value in known.state_dict().items()}
+    state["code.weight"] = carried.mT @ known.code.weight
+    state["code.bias"] = own_rest + (known.code.bias - known.rest) @ carried
+    seen, bias = known.attention.weight, known.attention.bias  # [1, K, 3], [1]
+    assert bias is not None
+    state["attention.weight"] = torch.einsum("jk,okn->ojn", back, seen)
+    state["attention.bias"] = bias + torch.einsum("k,okn->o", known.rest - own_rest @ back, seen)
+    state["rest"] = own_rest
+    window.load_state_dict(state)
+    return window
