@@ -101,21 +101,31 @@ class LipEncoder(nn.Module):
 
         ``pictures`` are grey, about zero mean and unit spread (``standardize``).
         """
-        x = functional.conv3d(
-            pictures[:, None], self.stem.weight, stride=(stride, 2, 2), padding=(0, 2, 2)
-        ).transpose(1, 2)  # [B, T', C, H', W']
-        batch, windows = x.shape[:2]
-        # Windows become a batch before anything is normalised: none may know of another.
-        x = self.blocks(functional.gelu(self.stem_norm(x.flatten(0, 1))))
-        embedding = self.from_picture(x.flatten(1)).reshape(batch, windows, -1)
-        if keep_picture is not None:
-            embedding = embedding * keep_picture[:, None, None]
+        if keep_picture is None:
+            embedding = self._seen(pictures, stride)
+        else:  # the pictures are most of the work, and of blanked ones nothing would be left
+            kept = keep_picture.nonzero()[:, 0]
+            seen = self._seen(pictures[kept], stride)
+            blank = seen.new_zeros(len(pictures), *seen.shape[1:])
+            embedding = blank.index_copy(0, kept, seen)
         if self.config.contour:
             moved = self.from_contour(contour.transpose(1, 2)).transpose(1, 2)[:, ::stride]
             if keep_contour is not None:
                 moved = moved * keep_contour[:, None, None]
             embedding = embedding + moved
         return functional.normalize(embedding, dim=-1)
+
+    def _seen(
+        self, pictures: Float[Tensor, "B T H W"], stride: int
+    ) -> Float[Tensor, "B T-frames+1 D"]:
+        """What every ``stride``-th window of pictures says."""
+        x = functional.conv3d(
+            pictures[:, None], self.stem.weight, stride=(stride, 2, 2), padding=(0, 2, 2)
+        ).transpose(1, 2)  # [B, T', C, H', W']
+        batch, windows = x.shape[:2]
+        # Windows become a batch before anything is normalised: none may know of another.
+        x = self.blocks(functional.gelu(self.stem_norm(x.flatten(0, 1))))
+        return self.from_picture(x.flatten(1)).reshape(batch, windows, self.config.embedding)
 
 
 def standardize(pictures: Float[Tensor, "B T H W"]) -> Float[Tensor, "B T H W"]:
