@@ -24,7 +24,14 @@ from se4lip.encoder.speech import SpeechEncoderConfig
 from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictures, draw_lips
 from se4lip.face.contour import mirrored_columns
 from se4lip.io.dataset import open_dataset, set_av_offset
-from se4lip.train.corpus import Corpus, columns_at, cut_lips, cut_speech, draw_stretches
+from se4lip.train.corpus import (
+    Corpus,
+    Stretches,
+    columns_at,
+    cut_lips,
+    cut_speech,
+    draw_stretches,
+)
 from se4lip.train.devices import arithmetic
 from se4lip.train.encoder import (
     EncoderRecipe,
@@ -57,6 +64,7 @@ def talking_corpus(clips=6, frames=50):
     contour[:, 1:120:3] = opening - opening.mean()
     return Corpus(
         lips=torch.from_numpy(lips),
+        shown=torch.arange(clips * frames),
         contour=torch.from_numpy(contour),
         samples=torch.from_numpy(samples.ravel()),
         silent=torch.zeros(clips * frames, dtype=torch.bool),
@@ -280,6 +288,21 @@ def test_every_clip_keeps_one_branch():
     draws = draw_lips(200, 2, 147, config, torch.Generator().manual_seed(0))
     assert (draws.keep_picture | draws.keep_contour).all()
     assert not draws.keep_contour.all()
+
+
+def test_of_a_clip_without_pictures_one_is_kept(tmp_path):
+    dataset = open_dataset(make_dataset(tmp_path))
+    random = np.random.default_rng(0)
+    clips = [dataset.clip(name) for name in dataset.names]
+    filmed = [replace(c, lips=random.integers(0, 256, c.lips.shape, np.uint8)) for c in clips]
+    blank = replace(filmed[1], lips=np.full_like(filmed[1].lips, 7))
+    whole, lean = Corpus.of(filmed, 2), Corpus.of([filmed[0], blank, *filmed[2:]], 2)
+    assert len(whole.lips) - len(lean.lips) == len(blank) - 1
+    every = Stretches(torch.arange(len(filmed)), torch.zeros(len(filmed)), torch.ones(len(filmed)))
+    seen, of_all = cut_lips(lean, every, len(blank))[0], cut_lips(whole, every, len(blank))[0]
+    assert (seen[1] == 7).all() and of_all[1].std() > 1
+    rest = [i for i in range(len(filmed)) if i != 1]
+    torch.testing.assert_close(seen[rest], of_all[rest], rtol=0, atol=0)
 
 
 def test_of_blank_pictures_nothing_is_learned_and_of_their_contours_it_is():

@@ -119,6 +119,7 @@ def talking_corpus(clips: int = 6, frames: int = 50) -> Corpus:
     opening, samples = opening_and_sound(clips * frames, 0)
     return Corpus(
         lips=torch.zeros(clips * frames, 0, 0, 3, dtype=torch.uint8),
+        shown=torch.arange(clips * frames),
         contour=torch.from_numpy(np.repeat(3 * (opening - 0.5), MOTION_WIDTH, 1)),
         samples=torch.from_numpy((samples.ravel() * 32767).astype(np.int16)),
         silent=torch.zeros(clips * frames, dtype=torch.bool),

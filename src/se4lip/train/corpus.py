@@ -1,7 +1,8 @@
 """A data set in memory, cut into batches of stretches of speech and lips.
 
 Lips stay 8-bit and sound 16-bit until they are drawn, on the device that trains: GRID s1's 47
-minutes are 2 GB, and nothing has to be loaded during training.
+minutes are 2 GB, and nothing has to be loaded during training. Of a clip whose pictures are blank
+one is kept.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ class Corpus:
     """All clips end to end. Clip ``i`` holds frames ``first[i] ... first[i] + frames[i]``.
 
     ``samples`` are frame-aligned: clip ``i``'s sound begins at ``first[i] * 640`` and is cut or
-    padded to its pictures.
+    padded to its pictures. Frame ``m`` shows the picture ``lips[shown[m]]``.
     """
 
-    lips: Tensor  # uint8 [frames, H, W, 3]
+    lips: Tensor  # uint8 [pictures, H, W, 3]
+    shown: Int[Tensor, " M"]
     contour: Float[Tensor, "M C"]
     samples: Tensor  # int16 [frames * 640]
     silent: Bool[Tensor, " M"]
@@ -38,7 +40,8 @@ class Corpus:
     @staticmethod
     def of(clips: Iterable[Clip], shortest: int) -> Corpus:
         """Gather ``clips``, leaving out those under ``shortest`` frames."""
-        lips, contours, samples, silent, frames = [], [], [], [], []
+        lips, shown, contours, samples, silent, frames = [], [], [], [], [], []
+        pictures = 0
         for clip in clips:
             length = len(clip)
             if length < shortest:
@@ -46,7 +49,10 @@ class Corpus:
             sound = np.zeros(length * SAMPLES_PER_FRAME, np.float32)
             given = clip.speech.samples[: len(sound)]
             sound[: len(given)] = given
-            lips.append(torch.from_numpy(np.ascontiguousarray(clip.lips, dtype=np.uint8)))
+            seen = clip.lips if clip.lips.max() > clip.lips.min() else clip.lips[:1]
+            lips.append(torch.from_numpy(np.ascontiguousarray(seen, dtype=np.uint8)))
+            shown.append(pictures + torch.arange(length).clamp(max=len(seen) - 1))
+            pictures += len(seen)
             contours.append(torch.from_numpy(lip_contour(clip.track)))
             samples.append(torch.from_numpy((sound * 32767).astype(np.int16)))
             silent.append(torch.from_numpy(~speech_frames(sound)))
@@ -58,21 +64,12 @@ class Corpus:
         counts = torch.tensor(frames)
         return Corpus(
             lips=torch.cat(lips),
+            shown=torch.cat(shown),
             contour=torch.cat(contours),
             samples=torch.cat(samples),
             silent=torch.cat(silent),
             first=torch.cumsum(counts, 0) - counts,
             frames=counts,
-        )
-
-    def __add__(self, other: Corpus) -> Corpus:
-        return Corpus(
-            lips=torch.cat((self.lips, other.lips)),
-            contour=torch.cat((self.contour, other.contour)),
-            samples=torch.cat((self.samples, other.samples)),
-            silent=torch.cat((self.silent, other.silent)),
-            first=torch.cat((self.first, other.first + len(self.lips))),
-            frames=torch.cat((self.frames, other.frames)),
         )
 
     def to(self, device: torch.device) -> Corpus:
@@ -138,7 +135,7 @@ def cut_lips(
     share = time - low
     low, high = first + low, first + high
 
-    def blend(rows: Tensor) -> Tensor:
+    def blend(rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
         blended = rows.new_empty((*share.shape, *rows.shape[1:]), dtype=torch.float32)
         for out, before, after, weight in zip(blended, low, high, share, strict=True):
             out.copy_(rows[before])
@@ -147,7 +144,8 @@ def cut_lips(
         return blended
 
     silent = corpus.silent[torch.where(share < 0.5, low, high)]
-    return blend(corpus.lips), blend(corpus.contour), silent, valid
+    pictures = blend(corpus.lips, corpus.shown[low], corpus.shown[high])
+    return pictures, blend(corpus.contour, low, high), silent, valid
 
 
 def cut_speech(

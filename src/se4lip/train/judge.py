@@ -237,6 +237,7 @@ def corpus_of(clips: Iterable[Clip], shortest: int) -> Corpus:
     counts = torch.tensor(frames)
     return Corpus(
         lips=torch.zeros(sum(frames), 0, 0, 3, dtype=torch.uint8),
+        shown=torch.arange(sum(frames)),
         contour=torch.cat(motion),
         samples=torch.cat(samples),
         silent=torch.cat(silent),
