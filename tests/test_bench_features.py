@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 import puppet
 from se4lip.artifacts.avatar import load_avatar, save_avatar
@@ -187,6 +188,37 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(heads, tmp_path, monkeypatc
     run(few, tmp_path, config, PuppetTracker(), on_progress=shares.append)
     assert len(calls) == 4 + 1, "of four drawn clips three were kept, the last is drawn again"
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
+
+
+def test_windows_begin_with_what_their_own_features_taught_elsewhere(heads, tmp_path, monkeypatch):
+    """Once for each kind of features, with the same for every fold."""
+    dataset, made = heads
+    config = replace(SMALL, seeds=1, steps=4, drawn_takes=0)
+    real, begun = hearing_bench.learn_to_hear, []
+
+    def spied(person, voices, held_out, listener, *rest):
+        window = real(person, voices, held_out, listener, *rest)
+        begun.append((listener.identity.features, rest[-1], window))
+        return window
+
+    monkeypatch.setattr(hearing_bench, "learn_to_hear", spied)
+    few = dataset, made[:1]
+    plain = run(few, tmp_path, config)
+    assert len(begun) == 2 * 2 and all(known is None for _, known, _ in begun)
+    begun.clear()
+    page = run(few, tmp_path, config, begun_with=(dataset, made[0]))
+    assert page.name == f"features-{dataset.name}-after-{dataset.name}.md" != plain.name
+    assert "Begun with what others taught" in page.read_text()
+    assert "Begun with" not in plain.read_text()
+    for name in config.features:
+        (_, nothing, first), *later = [one for one in begun if one[0] == name]
+        assert nothing is None and len(later) == config.folds
+        for _, known, _ in later:
+            kept, taught = known.window.state_dict(), first.state_dict()
+            assert all(torch.equal(kept[key], taught[key]) for key in taught)
+    monkeypatch.setattr(hearing_bench, "learn_to_hear", lambda *given: pytest.fail("learned again"))
+    run(few, tmp_path, config)
+    run(few, tmp_path, config, begun_with=(dataset, made[0]))
 
 
 def test_other_phones_are_other_figures_and_no_new_lesson(heads, tmp_path, monkeypatch):

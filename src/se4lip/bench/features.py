@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from se4lip.artifacts.avatar import avatar_file
+from se4lip.artifacts.avatar import avatar_file, load_avatar
 from se4lip.bench.asked import AskedSet, asked_sets, folds
 from se4lip.bench.drawn import Place, Stage
 from se4lip.bench.features_page import Comparison, write_page
@@ -40,6 +40,8 @@ from se4lip.face.tracker import Tracker
 from se4lip.features.catalogue import OURS
 from se4lip.io.dataset import open_dataset
 from se4lip.io.files import writable_folder
+from se4lip.train.avatar_material import takes_of
+from se4lip.train.split import evenly
 from se4lip.types import InputError
 
 
@@ -129,6 +131,7 @@ def compare_features(
     same_lips: Sequence[Path] = (),
     judges: EvaluateConfig | None = None,
     left_out: str = "",
+    begun_with: tuple[Path, Path] | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
     report: Callable[[str], None] = print,
 ) -> Path:
@@ -136,7 +139,8 @@ def compare_features(
 
     ``heads`` are avatars of the person in ``dataset``, one a renderer. Without a ``tracker``
     nothing is drawn. ``grid`` is a folder for videos of all features saying the same sentence;
-    ``left_out`` says what a quick run does without.
+    ``left_out`` says what a quick run does without. ``begun_with`` are data set and head of another
+    person: all features first learn to hear on them, and every window begins with its own of that.
 
     Raises:
         InputError: files that cannot be read, heads of different persons, features that are not
@@ -170,13 +174,18 @@ def compare_features(
     lessons = [Lesson(data, person, train, memory) for train, _ in splits]
     digest = person_digest(person)
 
-    def hearing(named: NamedFeatures, seed: int, lesson: Lesson) -> Hearing:
-        recipe = recipe_of(config, seed)
-        return Hearing(lesson, named, recipe, digest, work / "hearings", report)
+    first_lesson = None if begun_with is None else _lesson_of(*begun_with, memory, config)
+
+    def hearings_of(named: NamedFeatures, seed: int) -> list[Hearing]:
+        recipe, folder = recipe_of(config, seed), work / "hearings"
+        begun = None
+        if first_lesson is not None:
+            of = person_digest(first_lesson.person)
+            begun = Hearing(first_lesson, named, recipe, of, folder, report)
+        return [Hearing(one, named, recipe, digest, folder, report, begun) for one in lessons]
 
     hearings = {
-        named.name: [[hearing(named, seed, one) for one in lessons] for seed in range(config.seeds)]
-        for named in kinds
+        named.name: [hearings_of(named, seed) for seed in range(config.seeds)] for named in kinds
     }
     heads_seeds = config.seeds if config.drawn_seeds is None else config.drawn_seeds
     drawing = [list(of_kind[:heads_seeds]) for of_kind in hearings.values()]
@@ -206,8 +215,21 @@ def compare_features(
         made=memory.told(),
         left_out=left_out,
         grids=files,
+        begun_with=None if first_lesson is None else first_lesson.data.name,
     )
     return write_page(results, comparison, rows)
+
+
+def _lesson_of(dataset: Path, head: Path, memory: Memory, config: FeaturesConfig) -> Lesson:
+    """What another person's windows learn from.
+
+    Raises: InputError when data set or head cannot be read, or nothing of it trains.
+    """
+    data, person = open_dataset(dataset), load_avatar(head).person
+    takes = evenly(takes_of(data, "train"), config.train_takes)
+    if not takes:
+        raise InputError(f"{dataset} has no training takes: nobody can begin with what they teach")
+    return Lesson(data, person, takes, memory)
 
 
 def _drawn(

@@ -21,7 +21,14 @@ from se4lip.bench.features_sections import (
     sections_of,
     shares_of,
 )
-from se4lip.bench.features_text import ABOUT_DRAWN, ABOUT_LIPS, PORTRAIT, TEXT, about_lag
+from se4lip.bench.features_text import (
+    ABOUT_DRAWN,
+    ABOUT_LIPS,
+    BEGUN,
+    PORTRAIT,
+    TEXT,
+    about_lag,
+)
 from se4lip.bench.figures import DRAWN, JUDGE_CONFIDENCE, LIPS, SYNC, Figure, at_lag, common_lag
 from se4lip.bench.gains import LEAST_RECORDINGS, per_seed
 from se4lip.bench.judges import Judges
@@ -43,6 +50,7 @@ class Comparison:
     made: list[tuple[dict[str, Any], int]] = field(default_factory=list)
     left_out: str = ""
     grids: list[Path] = field(default_factory=list)
+    begun_with: str | None = None
 
 
 def write_page(results: Path, comparison: Comparison, rows: list[dict[str, Any]]) -> Path:
@@ -62,6 +70,8 @@ def write_page(results: Path, comparison: Comparison, rows: list[dict[str, Any]]
         heads=", ".join(comparison.heads),
     )
     name = f"features-{comparison.data.name}"
+    if comparison.begun_with is not None:
+        name += f"-after-{comparison.begun_with}"
     portrait = is_portrait(comparison.data)
     text = TEXT.format(
         dataset=comparison.data.name,
@@ -72,6 +82,7 @@ def write_page(results: Path, comparison: Comparison, rows: list[dict[str, Any]]
         voices=config.voices,
         ours=comparison.kinds[0].name,
         least=LEAST_RECORDINGS,
+        begun=BEGUN.format(of=comparison.begun_with) if comparison.begun_with else "",
         portrait=PORTRAIT.format(folds=config.folds) if portrait else "",
         one_seed="" if config.seeds > 1 else "\nWith one seed, intervals hold clips alone.\n",
         claims=claims(sections, told, shares),

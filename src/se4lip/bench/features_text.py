@@ -10,7 +10,7 @@ them; in brackets the interval of 95 % of 10,000 resamples of recordings and see
 which less is better the gain is what is saved. A gain whose interval holds 0 is none. Fewer than
 {least} recordings give no interval.
 {one_seed}
-{portrait}{claims}
+{begun}{portrait}{claims}
 ## Who was heard
 
 {kinds}
@@ -28,6 +28,11 @@ Figures are kept and used again while nothing that decides them changes; these w
 {figures_made}
 """
 
+BEGUN = """**Begun with what others taught.** Every kind of features first learned to hear on
+{of}, with the same steps, and each window here began with what its own features learned there, the
+mouth rewritten (`src/se4lip/train/hearing_of_another.py`).
+
+"""
 PORTRAIT = """**A portrait, all of which is asked about.** What hears learned in {folds} folds, each
 without the blocks that it is asked about. But the head's looks and its mouth model were made from
 the recording as a whole: they saw what is drawn here.

@@ -34,6 +34,7 @@ from se4lip.train.avatar import AvatarRecipe
 from se4lip.train.avatar_hearing import Voiced, learn_to_hear, spoken_in
 from se4lip.train.avatar_material import Spoken, Take, takes_of
 from se4lip.train.avatar_noise import in_noise, is_noisy, sounds_alone
+from se4lip.train.hearing_of_another import Known
 from se4lip.train.listener import Listener, voice_seed
 from se4lip.types import SAMPLE_RATE_HZ
 
@@ -95,6 +96,7 @@ class Hearing:
     person_digest: str
     folder: Path
     report: Callable[[str], None]
+    begun: Hearing | None = None  # of the same features and seed, on another person
 
     @functools.cached_property
     def key(self) -> list[Any]:
@@ -104,9 +106,10 @@ class Hearing:
             *(recipe.voices, recipe.hidden, recipe.certainty),
             *map(to_plain, (recipe.speech, recipe.voice)),
         ]
+        before = [] if self.begun is None else [[self.begun.key, recipe.known_rate]]
         return [
             *("hearing", VERSION, asdict(self.named.kind.identity), self.person_digest),
-            *(self.lesson.digest, parts, to_plain(recipe.noise)),
+            *(self.lesson.digest, parts, to_plain(recipe.noise), *before),
         ]
 
     @functools.cached_property
@@ -122,7 +125,11 @@ class Hearing:
         return window.eval().requires_grad_(False)
 
     def _learn(self, folder: Path) -> None:
-        lesson, recipe = self.lesson, self.recipe
+        lesson, recipe, known = self.lesson, self.recipe, None
+        if self.begun is not None:
+            first = self.begun.lesson
+            digest = digest_of(*self.begun.key)
+            known = Known(first.data.name, digest, self.begun.window, first.person.mouth)
         lesson.hear(self.named, recipe, self.report)
         taught = learn_to_hear(
             lesson.person,
@@ -132,6 +139,8 @@ class Hearing:
             recipe,
             folder,
             self.report,
+            (),
+            known,
         )
         config = to_plain(taught.config)
         save_weights(folder / _FILE, taught.state_dict(), kind=_KIND, config=config)

@@ -54,6 +54,7 @@ def features(arguments: list[str]) -> int | None:
         results: Path = Path("docs/results"),
         videos: Path | None = None,
         grid: Path | None = None,
+        begun_with: tuple[Path, Path] | None = None,
         quick: bool = False,
         face_landmarker: Path | None = None,
         config: Annotated[FeaturesConfig, tyro.conf.arg(name="")] = FeaturesConfig(),  # noqa: B008
@@ -73,6 +74,8 @@ def features(arguments: list[str]) -> int | None:
             results: Folder for the page, its plots and figures.
             videos: Where the recordings are now, if they have moved.
             grid: Folder for videos of all features saying the same sentence.
+            begun_with: Data set and head of another person, on whom all features first learn to
+                hear; every window begins with what its own features learned there.
             quick: A smaller version that takes minutes on two cores; what is named stays.
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
         """
@@ -88,6 +91,7 @@ def features(arguments: list[str]) -> int | None:
                 *(dataset, heads, others, phones, work, results, tracker, config, videos, grid),
                 same_lips=same_lips,
                 left_out=said,
+                begun_with=begun_with,
                 on_progress=advance,
                 report=say,
             )
