@@ -29,7 +29,7 @@ from se4lip.bench.asked import AskedSet, asked_sets, folds
 from se4lip.bench.drawn import Place, Stage
 from se4lip.bench.features_page import Comparison, write_page
 from se4lip.bench.grid import write_grid
-from se4lip.bench.heads import NamedHead, hearing_as, opened, person_digest
+from se4lip.bench.heads import NamedHead, hearing_as, opened
 from se4lip.bench.hearing import Hearing, Lesson, RealLips, lips_of_set, recipe_of
 from se4lip.bench.judges import loaded
 from se4lip.bench.kinds import NamedFeatures, resolved
@@ -152,6 +152,7 @@ def compare_features(
     data, memory = open_dataset(dataset), Memory(work)
     named_heads = opened([avatar_file(head) for head in heads])
     person = named_heads[0].avatar.person
+    first_lesson = None if begun_with is None else _lesson_of(*begun_with, memory, config)
     kinds = resolved(config.features, config.encoders)
     splits = folds(data, config)
     if tracker is not None and config.drawn_takes:
@@ -172,17 +173,13 @@ def compare_features(
             stages.append((stage, stage.places(sets[0], config.drawn_takes)))
 
     lessons = [Lesson(data, person, train, memory) for train, _ in splits]
-    digest = person_digest(person)
-
-    first_lesson = None if begun_with is None else _lesson_of(*begun_with, memory, config)
 
     def hearings_of(named: NamedFeatures, seed: int) -> list[Hearing]:
         recipe, folder = recipe_of(config, seed), work / "hearings"
         begun = None
         if first_lesson is not None:
-            of = person_digest(first_lesson.person)
-            begun = Hearing(first_lesson, named, recipe, of, folder, report)
-        return [Hearing(one, named, recipe, digest, folder, report, begun) for one in lessons]
+            begun = Hearing(first_lesson, named, recipe, folder, report)
+        return [Hearing(one, named, recipe, folder, report, begun) for one in lessons]
 
     hearings = {
         named.name: [hearings_of(named, seed) for seed in range(config.seeds)] for named in kinds

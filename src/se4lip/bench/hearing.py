@@ -20,6 +20,7 @@ from jaxtyping import Float
 from se4lip.audio.voice_activity import speech_frames
 from se4lip.bench import lips
 from se4lip.bench.asked import AskedSet, is_portrait, taught_digest
+from se4lip.bench.heads import person_digest
 from se4lip.bench.kinds import NamedFeatures
 from se4lip.bench.memory import Memory, digest_of, memory_name
 from se4lip.bench.record import known
@@ -53,6 +54,10 @@ class Lesson:
     @functools.cached_property
     def digest(self) -> str:
         return digest_of(self.data.name, taught_digest(self.data, self.takes))
+
+    @functools.cached_property
+    def mouth_digest(self) -> str:
+        return person_digest(self.person)
 
     @functools.cached_property
     def spoken(self) -> list[Spoken]:
@@ -93,7 +98,6 @@ class Hearing:
     lesson: Lesson
     named: NamedFeatures
     recipe: AvatarRecipe
-    person_digest: str
     folder: Path
     report: Callable[[str], None]
     begun: Hearing | None = None  # of the same features and seed, on another person
@@ -108,7 +112,7 @@ class Hearing:
         ]
         before = [] if self.begun is None else [[self.begun.key, recipe.known_rate]]
         return [
-            *("hearing", VERSION, asdict(self.named.kind.identity), self.person_digest),
+            *("hearing", VERSION, asdict(self.named.kind.identity), self.lesson.mouth_digest),
             *(self.lesson.digest, parts, to_plain(recipe.noise), *before),
         ]
 

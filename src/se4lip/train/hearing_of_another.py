@@ -43,10 +43,10 @@ def known_by(given: Path | str, heard: EncoderIdentity, hidden: int) -> Known | 
     """
     if str(given) == NOBODY:
         return None
+    avatar = load_avatar(SHIPPED if str(given) == AUTO else given)
+    window = avatar.head.speech
     try:
-        avatar = load_avatar(SHIPPED if str(given) == AUTO else given)
         avatar.check_encoder(heard)
-        window = avatar.head.speech
         if window.config.hidden != hidden:
             raise InputError(
                 f"{given} hears with {window.config.hidden} hidden numbers, and {hidden} were "
