@@ -2,16 +2,18 @@
 
     apt-get install wamerican wfrench wspanish witalian wngerman wportuguese wpolish wdutch
     pip install kokoro-onnx onnx onnxruntime soxr
-    python examples/spoken_words.py -o spoken --model kokoro.onnx --voices VOICES
+    python examples/spoken_words.py -o spoken --model kokoro.onnx --voices VOICES [--wav words]
 
 Kokoro-82M (Apache-2.0) reads random words of Debian's word lists as espeak-ng would pronounce
 them, in voices between two of its English ones, so that its other voices stay unheard. Each
 sentence is a file: 16-kHz sound, the symbols that were read, and when each ends.
-`examples/spoken_lips.py` gives them lips.
+`examples/spoken_lips.py` gives them lips. With `--wav` the sound alone is written as well, which is
+what `se4lip train avatar --also-spoken words/*.wav` takes.
 """
 
 import argparse
 import random
+import wave
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +116,14 @@ def word_list(folder: Path, name: str) -> list[str]:
     return [word for word in lines if word.isalpha() and word.islower() and 2 <= len(word) <= 12]
 
 
+def write_wav(file: Path, samples: Float[np.ndarray, " S"]) -> None:
+    with wave.open(str(file), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(RATE)
+        out.writeframes(np.rint(samples * 32767).astype("<i2").tobytes())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--out", type=Path, required=True)
@@ -123,6 +133,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=700)
     parser.add_argument("--first", type=int, default=0, help="several can work side by side")
     parser.add_argument("--seed", type=int, default=301)
+    parser.add_argument("--wav", type=Path, help="a folder for the sound alone")
     given = parser.parse_args()
     styles, speaker = styles_of(given.voices), Speaker(given.model)
     lists = {
@@ -134,6 +145,8 @@ def main() -> None:
         raise SystemExit(f"{given.words} holds none of {', '.join(n for _, n in LISTS.values())}")
     weights = [LISTS[language][0] for language in lists]
     given.out.mkdir(parents=True, exist_ok=True)
+    if given.wav:
+        given.wav.mkdir(parents=True, exist_ok=True)
     for number in with_progress(range(given.first, given.sentences), "speaking"):
         draw = random.Random(f"{given.seed} {number}")
         language = draw.choices(list(lists), weights)[0]
@@ -144,6 +157,8 @@ def main() -> None:
         if not file.exists():
             symbols = speaker.known(speaker.tokenizer.phonemize(text + ".", language))
             speaker.say(symbols[:SYMBOLS_AT_MOST], style, speed).save(file)
+        if given.wav:
+            write_wav(given.wav / f"{file.stem}.wav", Spoken.load(file).samples)
 
 
 if __name__ == "__main__":

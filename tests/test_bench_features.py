@@ -196,9 +196,9 @@ def test_windows_begin_with_what_their_own_features_taught_elsewhere(heads, tmp_
     config = replace(SMALL, seeds=1, steps=4, drawn_takes=0)
     real, begun = hearing_bench.learn_to_hear, []
 
-    def spied(person, voices, held_out, listener, *rest):
-        window = real(person, voices, held_out, listener, *rest)
-        begun.append((listener.identity.features, rest[-1], window))
+    def spied(person, voices, held_out, listener, *rest, known):
+        window = real(person, voices, held_out, listener, *rest, known=known)
+        begun.append((listener.identity.features, known, window))
         return window
 
     monkeypatch.setattr(hearing_bench, "learn_to_hear", spied)

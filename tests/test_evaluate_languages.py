@@ -26,7 +26,7 @@ def said(names: str, right: bool = True) -> Lips:
             aperture[rows] = SHUT
         if name in "ouie":
             width[rows] = NARROW if (name in "ou") == right else WIDE
-    return Lips(aperture, width, phones, aperture < OPEN / 2)
+    return Lips(aperture, width, phones, aperture < OPEN / 2, np.ones(len(aperture), bool))
 
 
 def test_lips_that_do_as_the_language_says_are_perfect():
@@ -59,6 +59,12 @@ def test_frames_of_phones_in_which_the_head_hears_no_speech_are_counted():
     assert row.at_rest == 0.25
     pauses = [replace(phone, name="sil") for phone in lips.phones[:1]] + lips.phones[1:]
     assert judged("xx", [replace(lips, phones=pauses)], 0.1).at_rest == 0
+
+
+def test_a_mouth_may_rest_where_a_phone_is_said_to_be_and_nothing_sounds():
+    lips = said("bata")
+    deaf = replace(lips, heard=~lips.at_rest)
+    assert lips.at_rest.any() and judged("xx", [deaf], 0.1).at_rest == 0
 
 
 def test_phones_beside_their_place_are_found_by_chance_alone():

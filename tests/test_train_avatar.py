@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import puppet
+import recordings
 from se4lip.artifacts.avatar import load_avatar, save_avatar
 from se4lip.artifacts.encoder import EncoderIdentity
 from se4lip.face.expression import fit_mouth
@@ -20,6 +21,7 @@ from se4lip.metrics.landmarks import correlation
 from se4lip.speak_audio import mouth_codes, speak
 from se4lip.train.avatar import relisten, train_avatar
 from se4lip.train.avatar_material import MaterialConfig, Take, gather, most_alike, takes_of
+from se4lip.train.avatar_noise import NoiseConfig
 from se4lip.train.avatar_speech import Heard, MouthTask, aperture_cm, resting_code
 from se4lip.train.avatar_start import filled
 from se4lip.types import InputError
@@ -63,6 +65,37 @@ def test_lips_in_other_voices_are_heard_beside_its_own(made, tmp_path):
         found.append(load_weights(again, kind="avatar")[0])
     differ = {n for n in found[0] if not torch.equal(found[0][n], found[1][n])}
     assert differ and all(name.startswith("head.speech.") for name in differ)
+
+
+def test_people_whom_nobody_filmed_teach_when_the_mouth_moves(made, tmp_path):
+    folder, file, _ = made
+    speech = replace(RECIPE.speech, steps=20, validate_every=20)
+    recipe = replace(RECIPE, speech=speech, voices=0, noise=NoiseConfig(sounds=2, seconds=1.0))
+    talk = recordings.wav(tmp_path / "talk.wav", puppet.sound(puppet.opening_cm(75, 3)), 16_000)
+    found = []
+    for name, also_spoken in (("alone", ()), ("with", [talk])):
+        again = relisten(
+            *(folder / "dataset", tmp_path / name, recipe, file),
+            features="logmel",
+            also_spoken=also_spoken,
+            report=lambda text: None,
+        )
+        found.append(load_weights(again, kind="avatar")[0])
+    heed = "head.speech.heed.weight"
+    assert not torch.equal(found[0][heed], found[1][heed])
+
+
+@pytest.mark.parametrize("given", ["also_still", "also_spoken"])
+def test_recordings_are_refused_where_features_are_files(made, tmp_path, given):
+    folder, file, _ = made
+    talk = recordings.wav(tmp_path / "talk.wav", puppet.sound(puppet.opening_cm(50, 3)), 16_000)
+    with pytest.raises(InputError, match="the features are files of named clips: leave the rec"):
+        relisten(
+            *(folder / "dataset", tmp_path / "out", RECIPE, file),
+            features=folder / "features",
+            report=lambda text: None,
+            **{given: [talk]},
+        )
 
 
 def test_an_open_mouth_is_drawn_darker_than_a_closed_one(made):

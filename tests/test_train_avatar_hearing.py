@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from se4lip.face.expression import MouthModel
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
-from se4lip.train.avatar_noise import NoiseConfig, in_noise, pieces_of, sounds_alone
+from se4lip.train.avatar_noise import NoiseConfig, a_word_of, in_noise, pieces_of, sounds_alone
 from se4lip.train.avatar_speech import (
     Heard,
+    MouthTask,
     drawing_weights,
     resting_in_silence,
     silent_take,
+    unseen_take,
 )
 from se4lip.types import SAMPLES_PER_FRAME, InputError
 
@@ -119,6 +122,26 @@ def test_recordings_are_cut_into_pieces_and_heard_alone_and_under_speech():
     assert 10 < in_music < 30
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_word_is_cut_from_within_speech_and_has_silence_around_it(seed):
+    samples = np.arange(1, 64_001, dtype=np.float32)  # every sample tells its place
+    speaking = np.zeros(100, bool)
+    speaking[40:60] = True
+    word = a_word_of(samples, speaking, seed)
+    before, after = round(0.15 * 16_000), round(0.6 * 16_000)
+    assert not word[:before].any() and not word[len(word) - after :].any()
+    said = word[before : len(word) - after]
+    assert 0.3 <= len(said) / 16_000 <= 1.5
+    middle = said[200:-200]  # the rest fades
+    assert (np.diff(middle) == 1).all() and 40 * 640 <= middle[0] - 201 < 60 * 640
+    np.testing.assert_array_equal(word, a_word_of(samples, speaking, seed))
+
+
+def test_a_word_of_less_than_a_word_is_all_of_it():
+    word = a_word_of(np.ones(3000, np.float32), np.zeros(4, bool), 0)
+    assert len(word) == 3000 + round(0.75 * 16_000) and word.max() == 1
+
+
 def test_takes_without_speech_are_drawn_a_quarter_to_a_half_of_the_time():
     features, mouth = np.zeros((30, 2), np.float32), np.zeros((30, 1), np.float32)
     speech = Heard(features, mouth, np.ones(30, np.float32))
@@ -133,6 +156,46 @@ def test_takes_without_speech_are_drawn_a_quarter_to_a_half_of_the_time():
     some = drawing_weights([speech] * 3 + [silence] * 2)
     assert some.tolist() == pytest.approx([30] * 5)
     assert drawing_weights([silence, silence]).tolist() == [30, 30]
+
+
+def test_speech_whose_lips_nobody_saw_is_a_fifth_of_all_speech_at_most():
+    features, rest = np.zeros((30, 2), np.float32), np.zeros(1, np.float32)
+    filmed = Heard(features, np.zeros((30, 1), np.float32), np.ones(30, np.float32))
+    unseen = unseen_take(features, np.arange(30) < 15, rest)
+    assert drawing_weights([filmed] * 9 + [unseen]).tolist() == pytest.approx([30] * 10)
+    many = drawing_weights([filmed] * 2 + [unseen] * 80)
+    assert float(many[2:].sum() / many.sum()) == pytest.approx(0.2)
+    silence = silent_take(features, rest)
+    three = drawing_weights([filmed] * 2 + [unseen] * 80 + [silence] * 90)
+    assert float(three[82:].sum() / three.sum()) == pytest.approx(0.5)
+    assert float(three[2:82].sum() / three[:82].sum()) == pytest.approx(0.2)
+
+
+def test_of_speech_whose_lips_nobody_saw_only_the_rest_is_known():
+    speaking = np.zeros(40, bool)
+    speaking[10:25] = True
+    rest = np.float32([2.0, -1.0])
+    take = unseen_take(np.zeros((40, 3), np.float32), speaking, rest)
+    assert np.isnan(take.mouth[5:30]).all() and np.isnan(take.mouth[10:25]).all()
+    np.testing.assert_array_equal(take.mouth[:5], np.tile(rest, (5, 1)))
+    np.testing.assert_array_equal(take.spoken[10:25], np.ones(15))
+    assert (take.spoken[:5] == 0).all() and np.isnan(take.spoken[5:10]).all()
+    assert unseen_take(np.zeros((40, 3), np.float32), np.arange(40) < 4, rest) is None
+
+
+def test_speech_whose_lips_nobody_saw_teaches_the_gate_and_nothing_else():
+    torch.manual_seed(0)
+    module = SpeechWindow(SpeechWindowConfig(6, 3, hidden=8)).eval()  # no dropout, no noise
+    basis = np.random.default_rng(0).normal(size=(3, 478, 3))
+    mouth = MouthModel(np.zeros((478, 3)), basis, np.zeros((1434, 3)))
+    features = np.random.default_rng(1).normal(size=(60, 6)).astype(np.float32)
+    take = unseen_take(features, np.ones(60, bool), np.zeros(3, np.float32))
+    task = MouthTask(module, mouth, [take], [])
+    loss, figures = task.loss(0)
+    assert figures["lips_mm"] == 0 and loss.item() == pytest.approx(0.2 * figures["gate"])
+    loss.backward()
+    assert module.heed.weight.grad.abs().max() > 0
+    assert module.code.weight.grad.abs().max() == 0
 
 
 def test_impossible_numbers_of_sounds_are_refused():

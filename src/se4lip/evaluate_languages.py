@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
+from se4lip.audio.voice_activity import speech_in_frames
 from se4lip.face.tracker import Tracker
 from se4lip.io.audio import read_speech
 from se4lip.io.phones import read_phones
@@ -46,7 +47,8 @@ class Voice:
     ``closing_auc`` is the probability that the lips come nearer to each other on a bilabial than
     on another phone, ``rounding_auc`` that the mouth is narrower on a rounded vowel than on a
     spread one: 0.5 by chance, with 95 % intervals (recordings drawn anew). ``at_rest`` is the share
-    of frames inside phones in which the mouth does not stir because the head hears no speech.
+    of frames inside phones, loud enough to be speech, in which the mouth does not stir because the
+    head hears none.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Lips:
     width: Float[np.ndarray, " T"]
     phones: list[Phone]
     at_rest: Bool[np.ndarray, " T"]
+    heard: Bool[np.ndarray, " T"]  # the sound is as loud as speech
 
 
 def evaluate_languages(
@@ -132,10 +135,12 @@ def evaluate_languages(
 
 def _lips(avatar: Avatar, listener: Listener, file: Path, tracker: Tracker | None) -> Lips:
     phones = [Phone(*phone) for phone in read_phones(file)]
-    codes = codes_heard(avatar, listener, read_speech(_recording(file)))
+    speech = read_speech(_recording(file))
+    codes = codes_heard(avatar, listener, speech)
     points = lip_landmarks(avatar, codes, tracker)
     at_rest = (codes == avatar.head.speech.rest).all(-1).numpy()
-    return Lips(lip_aperture(points), lip_width(points), phones, at_rest)
+    heard = speech_in_frames(speech.samples, len(at_rest))
+    return Lips(lip_aperture(points), lip_width(points), phones, at_rest, heard)
 
 
 def _recording(phones: Path) -> Path:
@@ -222,13 +227,17 @@ def _apertures(lips: Lips) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _share_at_rest(lips: list[Lips]) -> float:
-    """Of all frames in the middle of which something is said."""
-    frames = [
-        one.at_rest[round(phone.start_s * FRAME_RATE_HZ) : round(phone.end_s * FRAME_RATE_HZ)]
-        for one in lips
-        for phone in one.phones
-        if phone.plain not in SILENCES
-    ]
+    """Of all frames in the middle of which something is said and heard.
+
+    A source of phone times may give a phone, the last one most of all, a length in which nothing
+    sounds any more; a mouth may rest in it.
+    """
+    frames = []
+    for one in lips:
+        for phone in one.phones:
+            if phone.plain not in SILENCES:
+                rows = slice(*(round(at * FRAME_RATE_HZ) for at in (phone.start_s, phone.end_s)))
+                frames.append(one.at_rest[rows][one.heard[rows]])
     said = np.concatenate(frames) if frames else np.zeros(0, bool)
     return float(said.mean()) if len(said) else math.nan
 

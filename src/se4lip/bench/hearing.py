@@ -143,8 +143,7 @@ class Hearing:
             recipe,
             folder,
             self.report,
-            (),
-            known,
+            known=known,
         )
         config = to_plain(taught.config)
         save_weights(folder / _FILE, taught.state_dict(), kind=_KIND, config=config)

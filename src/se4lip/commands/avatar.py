@@ -49,6 +49,7 @@ def train_avatar(arguments: list[str]) -> int | None:
         name: str | None = None,
         also_heard: tuple[Path, ...] = (),
         also_still: tuple[Path, ...] = (),
+        also_spoken: tuple[Path, ...] = (),
         hearing_of: str = AUTO,
         json: bool = False,
         recipe: Annotated[AvatarRecipe, tyro.conf.arg(name="")] = AvatarRecipe(),  # noqa: B008
@@ -76,6 +77,8 @@ def train_avatar(arguments: list[str]) -> int | None:
                 that other voices move the lips as well.
             also_still: Recordings in which nobody speaks, music for one, in which and under which
                 the mouth learns to rest (examples/made_music.py).
+            also_spoken: Recordings of people whom nobody filmed, in any language: they teach when
+                the mouth moves, not how.
             hearing_of: An avatar with whose knowledge of the same features hearing begins: auto is
                 the shipped one if it has any, none begins with nothing.
             json: Print path, steps, seconds and validation figures as JSON on standard output.
@@ -88,6 +91,7 @@ def train_avatar(arguments: list[str]) -> int | None:
                 feature_weights=feature_weights,
                 also_heard=also_heard,
                 also_still=also_still,
+                also_spoken=also_spoken,
                 hearing_of=hearing_of,
             )
             tell_trained(file, {"speech": out / "speech"}, json)
@@ -98,6 +102,7 @@ def train_avatar(arguments: list[str]) -> int | None:
             renderer=renderer or "splat",
             also_heard=also_heard,
             also_still=also_still,
+            also_spoken=also_spoken,
             hearing_of=hearing_of,
         )
         tell_trained(file, {part: out / part for part in ("speech", "pictures")}, json)

@@ -118,6 +118,7 @@ def train_avatar(
     renderer: Renderer = "splat",
     also_heard: Sequence[Path] = (),
     also_still: Sequence[Path] = (),
+    also_spoken: Sequence[Path] = (),
     hearing_of: Path | str = AUTO,
 ) -> Path:
     """Make an avatar of the person in a prepared data set and write ``out/avatar.safetensors``.
@@ -126,13 +127,15 @@ def train_avatar(
     are others to hear instead of ``encoder``'s, by name (`features.catalogue`) or as a folder of
     files, and ``feature_weights`` is where theirs are. ``videos`` is where the recordings
     are now, if they have moved. ``also_heard`` are data sets of the same lips in other voices, all
-    of them of clips that train; ``also_still`` are recordings in which nobody speaks.
+    of them of clips that train; ``also_still`` are recordings in which nobody speaks, and
+    ``also_spoken`` such of people whom nobody filmed.
 
     Raises:
         InputError: data that cannot be read, too short, or a run of another configuration.
     """
     writable_folder(out)
     unspoken = [read_speech(file).samples for file in also_still]
+    unseen = [read_speech(file).samples for file in also_spoken]
     where = chosen_device(device)
     listener = listener_of(encoder, features, feature_weights, recipe.voice)
     known = known_by(hearing_of, listener.identity, recipe.hidden)
@@ -144,15 +147,8 @@ def train_avatar(
     voices = [Voiced(data, material.spoken), *_others(also_heard, material.person)]
     examined = Voiced(data, held_out)
     window = learn_to_hear(
-        material.person,
-        voices,
-        examined,
-        listener,
-        recipe,
-        out / "speech",
-        report,
-        unspoken,
-        known,
+        *(material.person, voices, examined, listener, recipe, out / "speech", report),
+        *(unspoken, unseen, known),
     )
     width = window.config.feature_width
     identity = {
@@ -227,20 +223,22 @@ def relisten(
     takes: Sequence[Take] | None = None,
     also_heard: Sequence[Path] = (),
     also_still: Sequence[Path] = (),
+    also_spoken: Sequence[Path] = (),
     hearing_of: Path | str = AUTO,
 ) -> Path:
     """Give the avatar ``seen`` other features to hear and write ``out/avatar.safetensors``.
 
     What it looks like stays to the bit; only the way from features to mouth codes is learned, in a
     minute or two. So two encoders can be compared in one and the same head. ``listener`` stands for
-    ``encoder`` and ``features``, ``takes`` for those of the split; ``also_heard``, ``also_still``
-    and ``hearing_of`` as in ``train_avatar``.
+    ``encoder`` and ``features``, ``takes`` for those of the split; ``also_*`` and
+    ``hearing_of`` are as in ``train_avatar``.
 
     Raises:
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
     """
     writable_folder(out)
     unspoken = [read_speech(file).samples for file in also_still]
+    unseen = [read_speech(file).samples for file in also_spoken]
     listener = listener or listener_of(encoder, features, feature_weights, recipe.voice)
     known = known_by(hearing_of, listener.identity, recipe.hidden)
     data, avatar = open_dataset(dataset), load_avatar(seen)
@@ -249,15 +247,8 @@ def relisten(
     voices = [Voiced(data, spoken), *_others(also_heard, avatar.person)]
     examined = Voiced(data, held_out)
     window = learn_to_hear(
-        avatar.person,
-        voices,
-        examined,
-        listener,
-        recipe,
-        out / "speech",
-        report,
-        unspoken,
-        known,
+        *(avatar.person, voices, examined, listener, recipe, out / "speech", report),
+        *(unspoken, unseen, known),
     )
     identity = replace(listener.identity, width=window.config.feature_width)
     details = avatar.details | {"name": name or data.name, "speech": to_plain(recipe.speech)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from se4lip.train.avatar_material import Spoken, Take, sliced
 from se4lip.train.avatar_noise import (
     InNoise,
     Samples,
+    a_word_of,
     in_noise,
     is_noisy,
     pieces_of,
@@ -31,11 +32,12 @@ from se4lip.train.avatar_speech import (
     resting_code,
     resting_in_silence,
     silent_take,
+    unseen_take,
 )
 from se4lip.train.hearing_of_another import Known, handed_on
 from se4lip.train.listener import Features, Listener, voice_seed
 from se4lip.train.loop import train
-from se4lip.types import Speech
+from se4lip.types import SAMPLES_PER_FRAME, InputError, Speech
 
 if TYPE_CHECKING:
     from se4lip.train.avatar import AvatarRecipe
@@ -62,14 +64,24 @@ def learn_to_hear(
     out: Path,
     report: Callable[[str], None],
     unspoken: Sequence[Samples] = (),
+    unseen: Sequence[Samples] = (),
     known: Known | None = None,
 ) -> SpeechWindow:
     """The network from features to the person's mouth codes, trained in ``out``.
 
     The first of ``voices`` is the person's own: it says what features and the resting mouth are
-    like, and is heard in made voices too. ``unspoken`` are recordings in which nobody speaks.
+    like, and is heard in made voices too. ``unspoken`` are recordings in which nobody speaks,
+    ``unseen`` such of people whom nobody filmed: they teach when the mouth moves, not how.
     ``known`` is what somebody else's head has learned of the same features, to begin with.
+
+    Raises:
+        InputError: recordings are given, but the features are of named clips alone.
     """
+    if listener.silence is None and (unspoken or unseen):
+        raise InputError(
+            "recordings without lips were given (--also-still, --also-spoken), but the features "
+            "are files of named clips: leave the recordings out, or name a kind of features"
+        )
     own = voices[0]
     heard = [_heard(own.data, one, listener) for one in own.spoken]
     width = heard[0].features.shape[1]
@@ -101,10 +113,11 @@ def learn_to_hear(
         for one in other.spoken:
             target = resting_in_silence(one.mouth, _speaking(other.data, one), rest)
             heard.append(Heard(_heard(other.data, one, listener).features, *target))
-    if listener.silence is not None:  # features of any sound, not of named clips alone
+    if listener.silence is not None:  # features of any sound
         heard.append(silent_take(listener.silence, rest))
         for samples in sounds_alone(recipe.noise, pieces):
             heard.append(silent_take(listener.features("", Speech(samples)), rest))
+        heard += _unseen(unseen, rest, listener, recipe, pieces)
     examined = [_heard(held_out.data, one, listener) for one in held_out.spoken[:_VALIDATION_TAKES]]
     identity = {
         "recipe": [
@@ -114,6 +127,7 @@ def learn_to_hear(
         "hearing_of": None if known is None else [known.sha256, recipe.known_rate],
         "data": [[one.data.name, len(one.spoken)] for one in voices],
         "unspoken": [len(pieces), float(sum(abs(piece).sum() for piece in pieces))],
+        "unseen": [len(unseen), float(sum(abs(samples).sum() for samples in unseen))],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }
     task = MouthTask(window, person.mouth, heard, examined)
@@ -155,6 +169,27 @@ def _in_other_voices(
                 found = listener.in_another_voice(speech, seed)
                 heard.append(_cut(found, one.take, target))
     return heard
+
+
+def _unseen(
+    recordings: Sequence[Samples],
+    rest: Float32[np.ndarray, " K"],
+    listener: Listener,
+    recipe: AvatarRecipe,
+    recorded: Sequence[Samples],
+) -> Iterator[Heard]:
+    """Each recording as it is and a word of it alone, a share of both in noise."""
+    for number, samples in enumerate(recordings):
+        word = a_word_of(samples, speech_frames(samples), number)
+        for seed, heard in ((2 * number, samples), (2 * number + 1, word)):
+            active = speech_frames(heard)
+            if is_noisy(recipe.noise, seed):
+                noisy = in_noise(heard, active, recipe.noise, seed, recorded)
+                after = len(noisy.samples) // SAMPLES_PER_FRAME - noisy.stop
+                active, heard = np.pad(active, (noisy.start, after)), noisy.samples
+            take = unseen_take(listener.features("", Speech(heard)), active, rest)
+            if take is not None:
+                yield take
 
 
 def _heard(data: Dataset, one: Spoken, listener: Listener) -> Heard:

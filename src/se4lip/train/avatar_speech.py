@@ -24,6 +24,7 @@ _GATE = 0.2  # weight of the gate's cross entropy, beside millimetres
 _GAP = 0.3  # weight of the distance between the lips
 _CLOSED = 4.0  # times that where they close in speech
 _SILENT_SHARE = (0.25, 0.5)  # of what is drawn, at least and at most
+_UNSEEN_SHARE = 0.2  # of the speech that is drawn, at most
 _LEAST_SPEECH_FRAMES = 5  # in a take that is to tell what silence is
 _STILL_FRAMES, _REST_FRAMES = 2, 6  # from speech: as filmed up to the first, at rest from the last
 _MARGIN_FRAMES = 5  # around speech, that are no silence: lips open before they are heard
@@ -31,8 +32,9 @@ _MARGIN_FRAMES = 5  # around speech, that are no silence: lips open before they 
 
 @dataclass(frozen=True)
 class Heard:
-    """Features and mouth codes of one take, row by row; and where somebody speaks in it: 1, where
-    nobody does: 0, and where that is not known: NaN, as it is for all of it if it is not given."""
+    """Features and mouth codes of one take, row by row, NaN where nobody saw the mouth; and where
+    somebody speaks in it: 1, where nobody does: 0, and where that is not known: NaN, as it is for
+    all of it if it is not given."""
 
     features: Float32[np.ndarray, "T D"]
     mouth: Float32[np.ndarray, "T K"]
@@ -92,7 +94,10 @@ class MouthTask:
         gap_cm = mouth.basis_cm[:, LOWER_INNER_LIP, 1] - mouth.basis_cm[:, UPPER_INNER_LIP, 1]
         self.gap_mm = torch.from_numpy(10 * gap_cm).float()
         self.features = torch.from_numpy(np.concatenate([h.features for h in heard]))
-        self.codes = torch.from_numpy(np.concatenate([h.mouth for h in heard]))
+        codes = np.concatenate([h.mouth for h in heard])
+        seen = np.isfinite(codes).all(1)
+        self.seen = torch.from_numpy(seen)
+        self.codes = torch.from_numpy(np.where(seen[:, None], codes, np.float32(0)))
         unknown = (np.full(len(h), np.nan, np.float32) for h in heard)
         self.spoken = torch.from_numpy(
             np.concatenate(
@@ -100,8 +105,8 @@ class MouthTask:
             )
         )
         gap = aperture_cm(mouth, self.codes.numpy())
-        shut = torch.from_numpy(gap < closed_below(gap))
-        self.closed = (shut & (self.spoken == 1)).float()
+        shut = torch.from_numpy(gap < closed_below(gap[seen]))
+        self.closed = (shut & self.seen & (self.spoken == 1)).float()
         self.length = torch.tensor([len(h) for h in heard])
         self.first = self.length.cumsum(0) - self.length
         self.weight = drawing_weights(heard)
@@ -116,20 +121,22 @@ class MouthTask:
         inside = (at >= 0) & (at < length)
         inside[:, :_EDGE_FRAMES] = inside[:, -_EDGE_FRAMES:] = False
         codes, heed = self.module.codes_and_heed(self.features[rows])
-        error = (codes - self.codes[rows]) * inside[..., None]
-        both = (inside[:, 1:] & inside[:, :-1])[..., None]
+        seen = inside & self.seen[rows]
+        error = (codes - self.codes[rows]) * seen[..., None]
+        both = (seen[:, 1:] & seen[:, :-1])[..., None]
         lips = error @ self.lips_mm
-        count = inside.sum() * self.lips_mm.shape[1]
+        frames_seen = seen.sum().clamp(min=1)
+        count = frames_seen * self.lips_mm.shape[1]
         place = lips.abs().sum() / count
         speed = ((lips[:, 1:] - lips[:, :-1]) * both).abs().sum() / count
-        code = error.abs().sum() / (inside.sum() * error.shape[-1])
+        code = error.abs().sum() / (frames_seen * error.shape[-1])
         # Lips that close do it in a frame or two, which a mean over frames would hardly miss.
         gap = (error @ self.gap_mm).abs() * (1 + (_CLOSED - 1) * self.closed[rows])
         known = inside & self.spoken[rows].isfinite()
         gate = functional.binary_cross_entropy_with_logits(
             heed[known], self.spoken[rows][known], reduction="sum"
         ) / known.sum().clamp(min=1)
-        lips_mm = place + 0.5 * speed + _GAP * gap.sum() / inside.sum()
+        lips_mm = place + 0.5 * speed + _GAP * gap.sum() / frames_seen
         figures = {"lips_mm": place.item(), "gate": gate.item()}
         return lips_mm + 0.1 * code + _GATE * gate, figures
 
@@ -151,21 +158,51 @@ class MouthTask:
 
 def drawing_weights(heard: Sequence[Heard]) -> Float[Tensor, " takes"]:
     """How often takes are drawn: by their length, but those without speech a quarter of the time
-    at least and half of it at most. A portrait of 20 s would else hear hardly anything but noise.
+    at least and half of it at most, and speech whose lips nobody saw a fifth of the rest at most. A
+    portrait of 20 s would else hear hardly anything but noise and other people.
     """
     weight = torch.tensor([float(len(one)) for one in heard])
     silent = torch.tensor([one.spoken is not None and not np.any(one.spoken) for one in heard])
-    without, spoken = weight[silent].sum(), weight[~silent].sum()
-    if without and spoken:
-        share = (without / (without + spoken)).clamp(*_SILENT_SHARE)
-        weight[silent] *= share / (1 - share) * spoken / without
+    unseen = torch.tensor([bool(np.isnan(one.mouth).any()) for one in heard]) & ~silent
+    filmed = ~silent & ~unseen
+    _at_most(weight, unseen, filmed, (0.0, _UNSEEN_SHARE))
+    _at_most(weight, silent, ~silent, _SILENT_SHARE)
     return weight
+
+
+def _at_most(
+    weight: Float[Tensor, " takes"],
+    these: Bool[Tensor, " takes"],
+    others: Bool[Tensor, " takes"],
+    share: tuple[float, float],
+) -> None:
+    """Scales the weight of ``these`` to a ``share`` of the two between two bounds, in place."""
+    own, rest = weight[these].sum(), weight[others].sum()
+    if own and rest:
+        wanted = (own / (own + rest)).clamp(*share)
+        weight[these] *= wanted / (1 - wanted) * rest / own
 
 
 def silent_take(features: Float32[np.ndarray, "T D"], rest: Float32[np.ndarray, " K"]) -> Heard:
     """Sound in which nobody speaks, and the mouth that belongs to it."""
     count = len(features)
     return Heard(features, np.repeat(rest[None], count, axis=0), np.zeros(count, np.float32))
+
+
+def unseen_take(
+    features: Float32[np.ndarray, "T D"],
+    speaking: Bool[np.ndarray, " T"],
+    rest: Float32[np.ndarray, " K"],
+) -> Heard | None:
+    """Speech of somebody whose lips nobody saw: what is known is when the mouth is at rest.
+
+    None where hardly anybody is heard.
+    """
+    if speaking.sum() < _LEAST_SPEECH_FRAMES:
+        return None
+    _, spoken = resting_in_silence(np.zeros((len(features), len(rest)), np.float32), speaking, rest)
+    mouth = np.where(spoken[:, None] == 0, rest, np.float32(np.nan))
+    return Heard(features, mouth.astype(np.float32), spoken)
 
 
 def resting_in_silence(
