@@ -6,14 +6,20 @@ import torch
 
 from se4lip.face.expression import MouthModel
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
-from se4lip.train.avatar_noise import NoiseConfig, a_word_of, in_noise, pieces_of, sounds_alone
+from se4lip.mesh import LOWER_INNER_LIP
+from se4lip.train.avatar_noise import NoiseConfig, in_noise, pieces_of, sounds_alone
 from se4lip.train.avatar_speech import (
     Heard,
     MouthTask,
     drawing_weights,
     resting_in_silence,
     silent_take,
-    unseen_take,
+)
+from se4lip.train.avatar_unfilmed import (
+    a_word_of,
+    pieces_of_speech,
+    unfilmed_take,
+    unfilmed_takes,
 )
 from se4lip.types import SAMPLES_PER_FRAME, InputError
 
@@ -122,24 +128,47 @@ def test_recordings_are_cut_into_pieces_and_heard_alone_and_under_speech():
     assert 10 < in_music < 30
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_word_is_cut_from_within_speech_and_has_silence_around_it(seed):
     samples = np.arange(1, 64_001, dtype=np.float32)  # every sample tells its place
     speaking = np.zeros(100, bool)
     speaking[40:60] = True
-    word = a_word_of(samples, speaking, seed)
-    before, after = round(0.15 * 16_000), round(0.6 * 16_000)
-    assert not word[:before].any() and not word[len(word) - after :].any()
-    said = word[before : len(word) - after]
-    assert 0.3 <= len(said) / 16_000 <= 1.5
-    middle = said[200:-200]  # the rest fades
-    assert (np.diff(middle) == 1).all() and 40 * 640 <= middle[0] - 201 < 60 * 640
-    np.testing.assert_array_equal(word, a_word_of(samples, speaking, seed))
+    word, said = a_word_of(samples, speaking, seed)
+    assert len(word) == 640 * len(said)
+    assert not word[: 4 * 640].any() and not word[-15 * 640 :].any()
+    assert not said[:4].any() and said[4] and not said[-15:].any()
+    assert 0.3 <= (len(said) - 19) * 0.04 <= 1.5
+    middle = word[4 * 640 + 200 : -15 * 640 - 200]  # the rest fades
+    assert (np.diff(middle) == 1).all()
+    first = int(middle[0] - 201) // 640
+    np.testing.assert_array_equal(said[4:-15], speaking[first : first + len(said) - 19])
+    again, _ = a_word_of(samples, speaking, seed)
+    np.testing.assert_array_equal(word, again)
 
 
-def test_a_word_of_less_than_a_word_is_all_of_it():
-    word = a_word_of(np.ones(3000, np.float32), np.zeros(4, bool), 0)
-    assert len(word) == 3000 + round(0.75 * 16_000) and word.max() == 1
+def test_a_pause_within_a_word_is_no_speech():
+    speaking = np.tile([True, False, False, False], 25)
+    for seed in range(8):
+        _, said = a_word_of(np.ones(64_000, np.float32), speaking, seed)
+        assert 0.2 < said[4:-15].mean() < 0.35
+
+
+def test_recordings_of_speech_are_cut_in_pieces_of_ten_seconds():
+    loud = 0.3 * np.sin(np.arange(16_000 * 12 + 5) / 5).astype(np.float32)
+    quiet = np.zeros(16_000 * 10, np.float32)
+    samples = np.concatenate((loud[: 16_000 * 9], quiet, quiet, loud))
+    pieces = pieces_of_speech(samples)
+    assert [len(speaking) for _, speaking in pieces] == [250, 250, 250, 26]
+    for piece, speaking in pieces:
+        assert len(piece) == 640 * len(speaking) and speaking.sum() >= 5
+    assert pieces[0][1][10:215].all() and not pieces[0][1][235:].any()
+
+
+def test_recordings_in_which_nobody_is_heard_are_refused():
+    still = np.zeros(32_000, np.float32)
+    takes = unfilmed_takes([still], np.zeros(1), None, NoiseConfig(), [], 0, lambda text: None)
+    with pytest.raises(InputError, match="in none of the 1 recordings given with --also-spoken is"):
+        next(takes)
 
 
 def test_takes_without_speech_are_drawn_a_quarter_to_a_half_of_the_time():
@@ -158,44 +187,61 @@ def test_takes_without_speech_are_drawn_a_quarter_to_a_half_of_the_time():
     assert drawing_weights([silence, silence]).tolist() == [30, 30]
 
 
-def test_speech_whose_lips_nobody_saw_is_a_fifth_of_all_speech_at_most():
+def test_speech_that_nobody_filmed_is_a_fifth_of_all_speech_at_most():
     features, rest = np.zeros((30, 2), np.float32), np.zeros(1, np.float32)
     filmed = Heard(features, np.zeros((30, 1), np.float32), np.ones(30, np.float32))
-    unseen = unseen_take(features, np.arange(30) < 15, rest)
-    assert drawing_weights([filmed] * 9 + [unseen]).tolist() == pytest.approx([30] * 10)
-    many = drawing_weights([filmed] * 2 + [unseen] * 80)
+    unfilmed = unfilmed_take(features, np.arange(30) < 15, rest)
+    assert drawing_weights([filmed] * 9 + [unfilmed]).tolist() == pytest.approx([30] * 10)
+    many = drawing_weights([filmed] * 2 + [unfilmed] * 80)
     assert float(many[2:].sum() / many.sum()) == pytest.approx(0.2)
     silence = silent_take(features, rest)
-    three = drawing_weights([filmed] * 2 + [unseen] * 80 + [silence] * 90)
+    three = drawing_weights([filmed] * 2 + [unfilmed] * 80 + [silence] * 90)
     assert float(three[82:].sum() / three.sum()) == pytest.approx(0.5)
     assert float(three[2:82].sum() / three[:82].sum()) == pytest.approx(0.2)
 
 
-def test_of_speech_whose_lips_nobody_saw_only_the_rest_is_known():
+def test_of_speech_that_nobody_filmed_only_the_rest_is_known():
     speaking = np.zeros(40, bool)
     speaking[10:25] = True
     rest = np.float32([2.0, -1.0])
-    take = unseen_take(np.zeros((40, 3), np.float32), speaking, rest)
-    assert np.isnan(take.mouth[5:30]).all() and np.isnan(take.mouth[10:25]).all()
+    take = unfilmed_take(np.zeros((40, 3), np.float32), speaking, rest)
+    assert np.isnan(take.mouth[5:30]).all()
     np.testing.assert_array_equal(take.mouth[:5], np.tile(rest, (5, 1)))
     np.testing.assert_array_equal(take.spoken[10:25], np.ones(15))
     assert (take.spoken[:5] == 0).all() and np.isnan(take.spoken[5:10]).all()
-    assert unseen_take(np.zeros((40, 3), np.float32), np.arange(40) < 4, rest) is None
+    few = unfilmed_take(np.zeros((40, 3), np.float32), np.arange(40) < 4, rest)
+    assert (few.spoken[:4] == 1).all() and np.isnan(few.spoken[4:]).all()
+    assert np.isnan(few.mouth).all()
 
 
-def test_speech_whose_lips_nobody_saw_teaches_the_gate_and_nothing_else():
+@pytest.mark.parametrize("pauses", [False, True])
+def test_speech_that_nobody_filmed_teaches_the_gate_and_how_a_mouth_rests(pauses):
     torch.manual_seed(0)
     module = SpeechWindow(SpeechWindowConfig(6, 3, hidden=8)).eval()  # no dropout, no noise
     basis = np.random.default_rng(0).normal(size=(3, 478, 3))
     mouth = MouthModel(np.zeros((478, 3)), basis, np.zeros((1434, 3)))
     features = np.random.default_rng(1).normal(size=(60, 6)).astype(np.float32)
-    take = unseen_take(features, np.ones(60, bool), np.zeros(3, np.float32))
+    speaking = np.arange(60) < (20 if pauses else 60)
+    take = unfilmed_take(features, speaking, np.zeros(3, np.float32))
     task = MouthTask(module, mouth, [take], [])
     loss, figures = task.loss(0)
-    assert figures["lips_mm"] == 0 and loss.item() == pytest.approx(0.2 * figures["gate"])
+    assert bool(figures["lips_mm"]) == pauses
     loss.backward()
     assert module.heed.weight.grad.abs().max() > 0
-    assert module.code.weight.grad.abs().max() == 0
+    assert bool(module.code.weight.grad.abs().max()) == pauses
+
+
+def test_what_counts_as_closed_does_not_depend_on_how_much_rest_is_heard():
+    module = SpeechWindow(SpeechWindowConfig(2, 1, hidden=8))
+    basis = np.zeros((1, 478, 3))
+    basis[0, LOWER_INNER_LIP, 1] = 1
+    mouth = MouthModel(np.zeros((478, 3)), basis, np.zeros((1434, 1)))
+    codes = np.random.default_rng(0).uniform(0, 1, (500, 1)).astype(np.float32)
+    speech = Heard(np.zeros((500, 2), np.float32), codes, np.ones(500, np.float32))
+    rest = silent_take(np.zeros((5000, 2), np.float32), np.full(1, 0.05, np.float32))
+    alone, beside = (MouthTask(module, mouth, heard, []) for heard in ([speech], [speech, rest]))
+    assert 0 < alone.closed.sum() < 200
+    assert torch.equal(beside.closed[:500], alone.closed) and not beside.closed[500:].any()
 
 
 def test_impossible_numbers_of_sounds_are_refused():

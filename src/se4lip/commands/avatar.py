@@ -78,7 +78,7 @@ def train_avatar(arguments: list[str]) -> int | None:
             also_still: Recordings in which nobody speaks, music for one, in which and under which
                 the mouth learns to rest (examples/made_music.py).
             also_spoken: Recordings of people whom nobody filmed, in any language: they teach when
-                the mouth moves, not how.
+                the mouth moves, not how (examples/spoken_words.py --wav).
             hearing_of: An avatar with whose knowledge of the same features hearing begins: auto is
                 the shipped one if it has any, none begins with nothing.
             json: Print path, steps, seconds and validation figures as JSON on standard output.

@@ -23,11 +23,10 @@ from se4lip.head.nerf.head import NerfHead
 from se4lip.head.speech_window import SpeechWindow
 from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.head.splat.head import SplatHead
-from se4lip.io.audio import read_speech
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import writable_folder
-from se4lip.train.avatar_hearing import Voiced, learn_to_hear, spoken_in
+from se4lip.train.avatar_hearing import Voiced, learn_to_hear, recordings_heard, spoken_in
 from se4lip.train.avatar_material import (
     Material,
     MaterialConfig,
@@ -52,7 +51,7 @@ from se4lip.train.split import Split
 from se4lip.types import within
 
 AVATAR_FILE = "avatar.safetensors"
-_VALIDATION_TAKES, _VALIDATION_PICTURES = 20, 24
+_VALIDATION_PICTURES = 24
 
 
 @dataclass(frozen=True)
@@ -127,17 +126,16 @@ def train_avatar(
     are others to hear instead of ``encoder``'s, by name (`features.catalogue`) or as a folder of
     files, and ``feature_weights`` is where theirs are. ``videos`` is where the recordings
     are now, if they have moved. ``also_heard`` are data sets of the same lips in other voices, all
-    of them of clips that train; ``also_still`` are recordings in which nobody speaks, and
-    ``also_spoken`` such of people whom nobody filmed.
+    of them of clips that train; ``also_still`` are recordings in which nobody speaks,
+    ``also_spoken`` such in which people speak whom nobody filmed.
 
     Raises:
         InputError: data that cannot be read, too short, or a run of another configuration.
     """
     writable_folder(out)
-    unspoken = [read_speech(file).samples for file in also_still]
-    unseen = [read_speech(file).samples for file in also_spoken]
     where = chosen_device(device)
     listener = listener_of(encoder, features, feature_weights, recipe.voice)
+    unspoken, unfilmed = recordings_heard(listener, also_still, also_spoken)
     known = known_by(hearing_of, listener.identity, recipe.hidden)
     torch.manual_seed(recipe.speech.seed)
     data = open_dataset(dataset)
@@ -148,7 +146,9 @@ def train_avatar(
     examined = Voiced(data, held_out)
     window = learn_to_hear(
         *(material.person, voices, examined, listener, recipe, out / "speech", report),
-        *(unspoken, unseen, known),
+        unspoken=unspoken,
+        unfilmed=unfilmed,
+        known=known,
     )
     width = window.config.feature_width
     identity = {
@@ -170,7 +170,7 @@ def train_avatar(
         "reprojection_px": material.reprojection_px,
     }
     avatar = Avatar(
-        head=head.cpu().eval(),
+        head=head.cpu().hearing_with(window).eval(),  # looks may be of an earlier run
         person=material.person,
         replay=material.replay,
         encoder=replace(listener.identity, width=width),
@@ -237,18 +237,19 @@ def relisten(
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
     """
     writable_folder(out)
-    unspoken = [read_speech(file).samples for file in also_still]
-    unseen = [read_speech(file).samples for file in also_spoken]
     listener = listener or listener_of(encoder, features, feature_weights, recipe.voice)
+    unspoken, unfilmed = recordings_heard(listener, also_still, also_spoken)
     known = known_by(hearing_of, listener.identity, recipe.hidden)
     data, avatar = open_dataset(dataset), load_avatar(seen)
-    spoken = spoken_in(data, avatar.person, takes or takes_of(data, split))
+    spoken = spoken_in(data, avatar.person, takes_of(data, split) if takes is None else takes)
     held_out = _held_out(data, avatar.person) if split == "train" else []
     voices = [Voiced(data, spoken), *_others(also_heard, avatar.person)]
     examined = Voiced(data, held_out)
     window = learn_to_hear(
         *(avatar.person, voices, examined, listener, recipe, out / "speech", report),
-        *(unspoken, unseen, known),
+        unspoken=unspoken,
+        unfilmed=unfilmed,
+        known=known,
     )
     identity = replace(listener.identity, width=window.config.feature_width)
     details = avatar.details | {"name": name or data.name, "speech": to_plain(recipe.speech)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +14,13 @@ from jaxtyping import Bool, Float32
 from se4lip.audio.voice_activity import speech_frames
 from se4lip.face.person import Person
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
+from se4lip.io.audio import read_speech
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset
 from se4lip.train.avatar_material import Spoken, Take, sliced
 from se4lip.train.avatar_noise import (
     InNoise,
     Samples,
-    a_word_of,
     in_noise,
     is_noisy,
     pieces_of,
@@ -32,12 +32,12 @@ from se4lip.train.avatar_speech import (
     resting_code,
     resting_in_silence,
     silent_take,
-    unseen_take,
 )
+from se4lip.train.avatar_unfilmed import unfilmed_takes
 from se4lip.train.hearing_of_another import Known, handed_on
 from se4lip.train.listener import Features, Listener, voice_seed
 from se4lip.train.loop import train
-from se4lip.types import SAMPLES_PER_FRAME, InputError, Speech
+from se4lip.types import InputError, Speech
 
 if TYPE_CHECKING:
     from se4lip.train.avatar import AvatarRecipe
@@ -64,28 +64,29 @@ def learn_to_hear(
     out: Path,
     report: Callable[[str], None],
     unspoken: Sequence[Samples] = (),
-    unseen: Sequence[Samples] = (),
+    unfilmed: Sequence[Samples] = (),
     known: Known | None = None,
 ) -> SpeechWindow:
     """The network from features to the person's mouth codes, trained in ``out``.
 
     The first of ``voices`` is the person's own: it says what features and the resting mouth are
     like, and is heard in made voices too. ``unspoken`` are recordings in which nobody speaks,
-    ``unseen`` such of people whom nobody filmed: they teach when the mouth moves, not how.
+    ``unfilmed`` are speech of people whom nobody filmed: it teaches when the mouth moves, not how.
     ``known`` is what somebody else's head has learned of the same features, to begin with.
 
     Raises:
-        InputError: recordings are given, but the features are of named clips alone.
+        InputError: a take's mouth codes are no numbers, or recordings of no use.
     """
-    if listener.silence is None and (unspoken or unseen):
-        raise InputError(
-            "recordings without lips were given (--also-still, --also-spoken), but the features "
-            "are files of named clips: leave the recordings out, or name a kind of features"
-        )
     own = voices[0]
     heard = [_heard(own.data, one, listener) for one in own.spoken]
     width = heard[0].features.shape[1]
     speaking = [_speaking(own.data, one) for one in own.spoken]
+    for one in own.spoken:
+        if not np.isfinite(one.mouth).all():
+            raise InputError(
+                f"the landmarks of {one.take.clip} in {own.data.path} are not all numbers: prepare "
+                "it again"
+            )
     rest = resting_code(person.mouth, [one.mouth for one in own.spoken], speaking)
     loop = recipe.speech
     if known is None:
@@ -117,7 +118,8 @@ def learn_to_hear(
         heard.append(silent_take(listener.silence, rest))
         for samples in sounds_alone(recipe.noise, pieces):
             heard.append(silent_take(listener.features("", Speech(samples)), rest))
-        heard += _unseen(unseen, rest, listener, recipe, pieces)
+        first_seed = voice_seed(recipe.voices, 0, len(own.spoken))  # where own voices end
+        heard += unfilmed_takes(unfilmed, rest, listener, recipe.noise, pieces, first_seed, report)
     examined = [_heard(held_out.data, one, listener) for one in held_out.spoken[:_VALIDATION_TAKES]]
     identity = {
         "recipe": [
@@ -126,12 +128,30 @@ def learn_to_hear(
         ],
         "hearing_of": None if known is None else [known.sha256, recipe.known_rate],
         "data": [[one.data.name, len(one.spoken)] for one in voices],
-        "unspoken": [len(pieces), float(sum(abs(piece).sum() for piece in pieces))],
-        "unseen": [len(unseen), float(sum(abs(samples).sum() for samples in unseen))],
+        "unspoken": [*_sums(pieces), *(_sums(unfilmed) if unfilmed else ())],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }
     task = MouthTask(window, person.mouth, heard, examined)
     return train(task, loop, out, identity, report=report)
+
+
+def recordings_heard(
+    listener: Listener, also_still: Sequence[Path], also_spoken: Sequence[Path]
+) -> tuple[list[Samples], list[Samples]]:
+    """Recordings in which nobody speaks, and such of people whom nobody filmed.
+
+    Raises:
+        InputError: they cannot be read, or ``listener`` knows no features of them.
+    """
+    given = {"--also-still": also_still, "--also-spoken": also_spoken}
+    if listener.silence is None and any(given.values()):
+        named = " and ".join(name for name, files in given.items() if files)
+        raise InputError(
+            f"{named} cannot be heard, for the features given are files of named clips: leave the "
+            "recordings out, or give --features by name, such as whisper-base"
+        )
+    still, spoken = ([read_speech(file).samples for file in files] for files in given.values())
+    return still, spoken
 
 
 def spoken_in(data: Dataset, person: Person, takes: Sequence[Take]) -> list[Spoken]:
@@ -171,27 +191,6 @@ def _in_other_voices(
     return heard
 
 
-def _unseen(
-    recordings: Sequence[Samples],
-    rest: Float32[np.ndarray, " K"],
-    listener: Listener,
-    recipe: AvatarRecipe,
-    recorded: Sequence[Samples],
-) -> Iterator[Heard]:
-    """Each recording as it is and a word of it alone, a share of both in noise."""
-    for number, samples in enumerate(recordings):
-        word = a_word_of(samples, speech_frames(samples), number)
-        for seed, heard in ((2 * number, samples), (2 * number + 1, word)):
-            active = speech_frames(heard)
-            if is_noisy(recipe.noise, seed):
-                noisy = in_noise(heard, active, recipe.noise, seed, recorded)
-                after = len(noisy.samples) // SAMPLES_PER_FRAME - noisy.stop
-                active, heard = np.pad(active, (noisy.start, after)), noisy.samples
-            take = unseen_take(listener.features("", Speech(heard)), active, rest)
-            if take is not None:
-                yield take
-
-
 def _heard(data: Dataset, one: Spoken, listener: Listener) -> Heard:
     found = listener.features(one.take.clip, data.clip(one.take.clip).speech)
     return _cut(found, one.take, (one.mouth, None))
@@ -223,3 +222,8 @@ def _speaking(data: Dataset, one: Spoken) -> Bool[np.ndarray, " T"]:
     found = speech_frames(data.clip(one.take.clip).speech.samples)
     rows = np.arange(one.take.start, one.take.stop).clip(max=len(found) - 1)
     return found[rows]
+
+
+def _sums(recordings: Sequence[Samples]) -> tuple[int, float]:
+    """How many and how loud together, by which a run knows that they are the same."""
+    return len(recordings), float(sum(abs(samples).sum() for samples in recordings))

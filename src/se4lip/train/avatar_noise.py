@@ -19,8 +19,6 @@ from se4lip.types import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError, within
 Samples = Float32[np.ndarray, " S"]
 
 _SILENT_RMS = 10 ** (-80 / 20)
-_WORD_S = (0.3, 1.5)  # a piece of speech about as long as a word said alone
-_WORD_FADE_S, _WORD_AROUND_S = 0.01, (0.15, 0.6)
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class NoiseConfig:
     sounds: How many sounds are made; each is heard alone, and all of them under speech.
     seconds: Length of each, and of the pieces into which recordings are cut.
     level_db: RMS of a sound alone, of full scale.
-    under: Share of a take's other voices that are heard in one of the sounds.
+    under: Share of a take's other voices, and of unfilmed speech, heard in one of the sounds.
     snr_db: Level of the speech over such a sound.
     before_s: How long such a sound is heard before the take.
     after_s: And after it.
@@ -116,22 +114,3 @@ def in_noise(
         sound = np.resize(recorded[int(random.integers(len(recorded)))], len(whole))
     noisy = at_level(sound, level_db - snr_db, whole)
     return InNoise(noisy, before, before + frames)
-
-
-def a_word_of(samples: Samples, speaking: Bool[np.ndarray, " T"], seed: int) -> Samples:
-    """A piece about as long as a word, from within speech, between two short silences.
-
-    Recordings of single words are over before the channel they come through is known, and sound
-    unlike the middle of a sentence.
-    """
-    random = np.random.default_rng([seed, 5])
-    length = round(random.uniform(*_WORD_S) * SAMPLE_RATE_HZ)
-    loud = np.flatnonzero(speaking)
-    start = int(random.choice(loud)) * SAMPLES_PER_FRAME if len(loud) else 0
-    word = samples[max(0, min(start, len(samples) - length)) :][:length].copy()
-    fade = min(round(_WORD_FADE_S * SAMPLE_RATE_HZ), len(word) // 2)
-    ramp = np.linspace(0, 1, fade, dtype=np.float32)
-    word[:fade] *= ramp
-    word[len(word) - fade :] *= ramp[::-1]
-    before, after = (round(s * SAMPLE_RATE_HZ) for s in _WORD_AROUND_S)
-    return np.pad(word, (before, after))

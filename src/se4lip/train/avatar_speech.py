@@ -22,9 +22,9 @@ _SEGMENTS = 16  # a step
 _EDGE_FRAMES = 9  # of a segment, whose codes would be made of rows that are not in it
 _GATE = 0.2  # weight of the gate's cross entropy, beside millimetres
 _GAP = 0.3  # weight of the distance between the lips
-_CLOSED = 4.0  # times that where they close in speech
+_CLOSED = 7.0  # times that where they close in speech
 _SILENT_SHARE = (0.25, 0.5)  # of what is drawn, at least and at most
-_UNSEEN_SHARE = 0.2  # of the speech that is drawn, at most
+_UNFILMED_SHARE = 0.2  # of the speech that is drawn, at most
 _LEAST_SPEECH_FRAMES = 5  # in a take that is to tell what silence is
 _STILL_FRAMES, _REST_FRAMES = 2, 6  # from speech: as filmed up to the first, at rest from the last
 _MARGIN_FRAMES = 5  # around speech, that are no silence: lips open before they are heard
@@ -105,7 +105,9 @@ class MouthTask:
             )
         )
         gap = aperture_cm(mouth, self.codes.numpy())
-        shut = torch.from_numpy(gap < closed_below(gap[seen]))
+        # What is shut is seen in speech: rest, of which there may be any amount, would hide it.
+        spoken = seen & (self.spoken != 0).numpy()
+        shut = torch.from_numpy(gap < closed_below(gap[spoken if spoken.any() else seen]))
         self.closed = (shut & self.seen & (self.spoken == 1)).float()
         self.length = torch.tensor([len(h) for h in heard])
         self.first = self.length.cumsum(0) - self.length
@@ -163,14 +165,14 @@ def drawing_weights(heard: Sequence[Heard]) -> Float[Tensor, " takes"]:
     """
     weight = torch.tensor([float(len(one)) for one in heard])
     silent = torch.tensor([one.spoken is not None and not np.any(one.spoken) for one in heard])
-    unseen = torch.tensor([bool(np.isnan(one.mouth).any()) for one in heard]) & ~silent
-    filmed = ~silent & ~unseen
-    _at_most(weight, unseen, filmed, (0.0, _UNSEEN_SHARE))
-    _at_most(weight, silent, ~silent, _SILENT_SHARE)
+    unfilmed = torch.tensor([bool(np.isnan(one.mouth).any()) for one in heard]) & ~silent
+    filmed = ~silent & ~unfilmed
+    _held_to(weight, unfilmed, filmed, (0.0, _UNFILMED_SHARE))
+    _held_to(weight, silent, ~silent, _SILENT_SHARE)
     return weight
 
 
-def _at_most(
+def _held_to(
     weight: Float[Tensor, " takes"],
     these: Bool[Tensor, " takes"],
     others: Bool[Tensor, " takes"],
@@ -189,22 +191,6 @@ def silent_take(features: Float32[np.ndarray, "T D"], rest: Float32[np.ndarray, 
     return Heard(features, np.repeat(rest[None], count, axis=0), np.zeros(count, np.float32))
 
 
-def unseen_take(
-    features: Float32[np.ndarray, "T D"],
-    speaking: Bool[np.ndarray, " T"],
-    rest: Float32[np.ndarray, " K"],
-) -> Heard | None:
-    """Speech of somebody whose lips nobody saw: what is known is when the mouth is at rest.
-
-    None where hardly anybody is heard.
-    """
-    if speaking.sum() < _LEAST_SPEECH_FRAMES:
-        return None
-    _, spoken = resting_in_silence(np.zeros((len(features), len(rest)), np.float32), speaking, rest)
-    mouth = np.where(spoken[:, None] == 0, rest, np.float32(np.nan))
-    return Heard(features, mouth.astype(np.float32), spoken)
-
-
 def resting_in_silence(
     mouth: Float32[np.ndarray, "T K"],
     speaking: Bool[np.ndarray, " T"],
@@ -219,8 +205,16 @@ def resting_in_silence(
     spoken = np.full(len(mouth), np.nan, np.float32)
     if speaking.sum() < _LEAST_SPEECH_FRAMES:
         return mouth, spoken
-    distance = np.abs(np.arange(len(mouth))[:, None] - np.flatnonzero(speaking)).min(1)
+    distance = _frames_from(speaking)
     share = (distance - _STILL_FRAMES) / (_REST_FRAMES - _STILL_FRAMES)
     spoken[speaking] = 1
     spoken[share >= 1] = 0
     return (mouth + share.clip(0, 1)[:, None] * (rest - mouth)).astype(np.float32), spoken
+
+
+def _frames_from(speaking: Bool[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """How many frames each frame is away from the nearest that is true."""
+    frame = np.arange(len(speaking), dtype=float)
+    last = np.maximum.accumulate(np.where(speaking, frame, -np.inf))
+    following = np.minimum.accumulate(np.where(speaking, frame, np.inf)[::-1])[::-1]
+    return np.minimum(frame - last, following - frame)
