@@ -83,6 +83,8 @@ def test_looks_that_were_learned_before_take_on_what_is_heard_now(made, tmp_path
     before, after = (load_weights(one, kind="avatar")[0] for one in (file, again))
     differ = {name for name in before if not torch.equal(before[name], after[name])}
     assert differ and all(name.startswith("head.speech.") for name in differ)
+    told = load_avatar(again).details["also"]
+    assert told == {"heard": [["dataset", 2]], "still": 0, "spoken": 0, "hearing_of": None}
 
 
 def test_people_whom_nobody_filmed_teach_when_the_mouth_moves(made, tmp_path):

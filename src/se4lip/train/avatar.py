@@ -44,7 +44,7 @@ from se4lip.train.avatar_noise import NoiseConfig
 from se4lip.train.avatar_picture import PictureLoss, PictureTask, relative_rate
 from se4lip.train.avatar_start import start_head
 from se4lip.train.devices import chosen_device, machine
-from se4lip.train.hearing_of_another import AUTO, known_by
+from se4lip.train.hearing_of_another import AUTO, Known, known_by
 from se4lip.train.listener import OTHER_VOICES, Listener, listener_of
 from se4lip.train.loop import LoopConfig, train
 from se4lip.train.split import Split
@@ -168,6 +168,7 @@ def train_avatar(
         "takes": len(material.spoken),
         "look_takes": material.look_takes,
         "reprojection_px": material.reprojection_px,
+        "also": _also(voices, unspoken, unfilmed, known),
     }
     avatar = Avatar(
         head=head.cpu().hearing_with(window).eval(),  # looks may be of an earlier run
@@ -252,12 +253,28 @@ def relisten(
         known=known,
     )
     identity = replace(listener.identity, width=window.config.feature_width)
-    details = avatar.details | {"name": name or data.name, "speech": to_plain(recipe.speech)}
+    details = avatar.details | {
+        "name": name or data.name,
+        "speech": to_plain(recipe.speech),
+        "also": _also(voices, unspoken, unfilmed, known),
+    }
     head = avatar.head.hearing_with(window)
     save_avatar(
         out / AVATAR_FILE, replace(avatar, head=head.eval(), encoder=identity, details=details)
     )
     return out / AVATAR_FILE
+
+
+def _also(
+    voices: Sequence[Voiced], unspoken: Sequence[Any], unfilmed: Sequence[Any], known: Known | None
+) -> dict[str, Any]:
+    """What was heard besides the person's own takes, for the file to tell."""
+    return {
+        "heard": [[one.data.name, len(one.spoken)] for one in voices[1:]],
+        "still": len(unspoken),
+        "spoken": len(unfilmed),
+        "hearing_of": known and [known.name, known.sha256],
+    }
 
 
 def _others(also_heard: Sequence[Path], person: Person) -> list[Voiced]:
