@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recordings import flash, record, tone, wav
 from se4lip import cli
 from se4lip.artifacts.encoder import encoder_identity, save_encoder
-from se4lip.commands import avatar as avatar_commands
+from se4lip.commands import speak as speak_command
 from se4lip.encode_speech import encode, encode_file, encode_to_file
 from se4lip.encoder.lips import LipEncoderConfig
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
@@ -188,7 +188,7 @@ def test_the_bar_of_speak_moves_with_the_video(second, tmp_path, capsys, monkeyp
         yield print, shares.append
 
     write_wav(tmp_path / "b.wav", Speech(tone(2.0, 16_000)))
-    monkeypatch.setattr(avatar_commands, "progress", progress)
+    monkeypatch.setattr(speak_command, "progress", progress)
     speak = ("speak", "grid-s1", tmp_path / "b.wav", "-o", tmp_path / "b.mp4", "--size", 64)
     assert run(capsys, *speak)[0] == 0
     assert shares == pytest.approx([0.5, 1.0])

@@ -95,7 +95,9 @@ def test_curves_show_rendered_beside_real_and_gaps_where_no_face_is(made: Path) 
 
 
 def command(made: Path, monkeypatch: pytest.MonkeyPatch, *flags: object) -> int:
-    monkeypatch.setattr("se4lip.commands.avatar.mediapipe_tracker", lambda _: ScriptedTracker())
+    monkeypatch.setattr(
+        "se4lip.commands.evaluate_avatar.mediapipe_tracker", lambda _: ScriptedTracker()
+    )
     files = made / "avatar.safetensors", made / "dataset"
     judges = "--features", made / "features", "--encoder", made / "encoder.safetensors"
     given = ("evaluate", "avatar", *files, *judges, "--all-looks", "--json", *flags)
@@ -115,7 +117,7 @@ def test_curves_that_cannot_be_drawn_are_refused_before_anything_is_judged(
     made, tmp_path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr("se4lip.commands.avatar.judge", None)
+    monkeypatch.setattr("se4lip.commands.evaluate_avatar.judge", None)
     assert command(made, monkeypatch, "--curves", tmp_path / "a.png") == 2
     assert capsys.readouterr().err.startswith("se4lip: pictures of measurements need matplotlib")
 

@@ -1,0 +1,130 @@
+"""``se4lip evaluate avatar``"""
+
+import itertools
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from se4lip.commands.shared import print_json, progress, run
+from se4lip.evaluate import EvaluateConfig
+from se4lip.evaluate_avatar import Driver, side_by_side, side_by_side_origin
+from se4lip.evaluate_avatar import curves as curves_of
+from se4lip.evaluate_avatar import evaluate_avatar as judge
+from se4lip.evaluate_avatar import sheet as sheet_of
+from se4lip.io.files import writable_files
+from se4lip.io.pictures import save_picture
+from se4lip.io.video import writable_video, write_video
+from se4lip.plots import need_matplotlib
+from se4lip.prepare import mediapipe_tracker
+from se4lip.rendered_takes import Rendered, sound_of
+from se4lip.train.split import Split
+
+
+def evaluate_avatar(arguments: list[str]) -> int | None:
+    def command(
+        avatar: Annotated[Path, tyro.conf.Positional],
+        dataset: Annotated[Path, tyro.conf.Positional],
+        split: Split = "test",
+        encoder: Path | None = None,
+        features: Path | None = None,
+        feature_weights: Path | None = None,
+        driver: Driver = "speech",
+        all_looks: bool = False,
+        most_takes: int | None = None,
+        phones: Path | None = None,
+        videos: Path | None = None,
+        sheet: Path | None = None,
+        curves: Path | None = None,
+        video: Path | None = None,
+        device: str = "cpu",
+        show_takes: int = 4,
+        face_landmarker: Path | None = None,
+        json: bool = False,
+        judges: EvaluateConfig = EvaluateConfig(),  # noqa: B008
+    ) -> None:
+        """Rendered beside real, on recordings the avatar was not made from.
+
+        Head, eyes and look move as in the real video; the mouth moves by the sound.
+
+        Args:
+            avatar: File that `se4lip train avatar` wrote.
+            dataset: The data set it was made from.
+            split: Which recordings to judge on.
+            encoder: Encoder the avatar was trained with, the shipped one by default.
+            features: Folder of NAME.npy, instead of the features the avatar was trained on.
+            feature_weights: Where the weights of those are, if not where they are looked for.
+            driver: Let the real mouth drive, to see the drawing's errors alone.
+            all_looks: Judge on recordings with other hair, clothes or light too.
+            most_takes: Stop after so many recordings.
+            phones: Folder of forced alignments CLIP.txt, for closure on b, m, p.
+            videos: Where the recordings are now, if they have moved.
+            sheet: Picture to write, real and rendered under each other.
+            curves: Picture to write, how far rendered and real lips are apart over time.
+            video: Video to write, real and rendered side by side.
+            device: What draws: auto, cpu or cuda.
+            show_takes: How many recordings sheet, curves and video show.
+            face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
+            json: Print the figures as JSON on standard output.
+            judges: Judges that come from elsewhere, as in `se4lip evaluate video`.
+        """
+        writable_files(sheet, curves)
+        if curves is not None:
+            need_matplotlib()
+        if video is not None:
+            writable_video(video)
+        shown: list[Rendered] = []
+
+        def keep(one: Rendered) -> None:
+            if len(shown) < show_takes and (sheet or curves or video):
+                shown.append(one)
+
+        with progress("judging") as (_, advance):
+            report = judge(
+                avatar,
+                dataset,
+                mediapipe_tracker(face_landmarker),
+                split,
+                encoder,
+                features,
+                driver,
+                all_looks,
+                most_takes,
+                phones,
+                videos,
+                keep,
+                advance,
+                feature_weights,
+                judges,
+                device,
+            )
+        if sheet is not None:
+            save_picture(sheet, sheet_of(shown))
+        if curves is not None:
+            save_picture(curves, curves_of(shown))
+        if video is not None:
+            frames = itertools.chain.from_iterable(map(side_by_side, shown))
+            write_video(video, frames, map(sound_of, shown), origin=side_by_side_origin(avatar))
+        if json:
+            print_json(report.plain())
+            return
+        table = Table("figure", "rendered", "real", box=None)
+        plain = report.plain()
+        why = plain.pop("not_computed")
+        for key, value in plain.items():
+            if not key.startswith("real_"):
+                real = plain.get(f"real_{key}")
+                table.add_row(key, _shown(value), "" if real is None else _shown(real))
+        Console().print(table)
+        for key, reason in why.items():
+            print(f"not computed: {key}: {reason}")
+
+    return run(command, "evaluate avatar", arguments)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
