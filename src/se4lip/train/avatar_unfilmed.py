@@ -42,7 +42,7 @@ def unfilmed_takes(
     """
     pieces = [piece for samples in recordings for piece in pieces_of_speech(samples)]
     if recordings:
-        report(f"{len(pieces)} pieces of speech that nobody filmed; those without are left out")
+        report(f"{len(pieces)} pieces of speech that nobody filmed; silent ones are left out")
         if not pieces:
             raise InputError(
                 f"in none of the {len(recordings)} recordings given with --also-spoken is anybody "
