@@ -38,7 +38,7 @@ class Blind:
 
 @pytest.fixture(autouse=True)
 def _no_mediapipe(monkeypatch, tmp_path):
-    for command in ("avatar", "bench", "evaluate", "lips", "prepare", "sync"):
+    for command in ("evaluate_avatar", "bench", "evaluate", "lips", "prepare", "sync"):
         monkeypatch.setattr(
             f"se4lip.commands.{command}.mediapipe_tracker", lambda model=None: Blind()
         )
