@@ -13,7 +13,6 @@ what `se4lip train avatar --also-spoken words/*.wav` takes.
 
 import argparse
 import random
-import wave
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,9 @@ from jaxtyping import Float
 from kokoro_onnx.tokenizer import Tokenizer
 from other_voices import RATE, styles_of
 from rich.progress import track as with_progress
+
+from se4lip.io.audio import write_wav
+from se4lip.types import Speech
 
 KOKORO_HZ = 24_000
 DURATIONS = "/encoder/Clip_output_0"  # steps a symbol, inside the published graph
@@ -116,14 +118,6 @@ def word_list(folder: Path, name: str) -> list[str]:
     return [word for word in lines if word.isalpha() and word.islower() and 2 <= len(word) <= 12]
 
 
-def write_wav(file: Path, samples: Float[np.ndarray, " S"]) -> None:
-    with wave.open(str(file), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
-        out.writeframes(np.rint(samples * 32767).astype("<i2").tobytes())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--out", type=Path, required=True)
@@ -158,7 +152,7 @@ def main() -> None:
             symbols = speaker.known(speaker.tokenizer.phonemize(text + ".", language))
             speaker.say(symbols[:SYMBOLS_AT_MOST], style, speed).save(file)
         if given.wav:
-            write_wav(given.wav / f"{file.stem}.wav", Spoken.load(file).samples)
+            write_wav(given.wav / f"{file.stem}.wav", Speech(Spoken.load(file).samples))
 
 
 if __name__ == "__main__":

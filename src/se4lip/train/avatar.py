@@ -26,7 +26,7 @@ from se4lip.head.splat.head import SplatHead
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import writable_folder
-from se4lip.train.avatar_hearing import Voiced, learn_to_hear, recordings_heard, spoken_in
+from se4lip.train.avatar_hearing import Also, Voiced, spoken_in
 from se4lip.train.avatar_material import (
     Material,
     MaterialConfig,
@@ -44,7 +44,7 @@ from se4lip.train.avatar_noise import NoiseConfig
 from se4lip.train.avatar_picture import PictureLoss, PictureTask, relative_rate
 from se4lip.train.avatar_start import start_head
 from se4lip.train.devices import chosen_device, machine
-from se4lip.train.hearing_of_another import AUTO, Known, known_by
+from se4lip.train.hearing_of_another import AUTO, known_by
 from se4lip.train.listener import OTHER_VOICES, Listener, listener_of
 from se4lip.train.loop import LoopConfig, train
 from se4lip.train.split import Split
@@ -135,21 +135,15 @@ def train_avatar(
     writable_folder(out)
     where = chosen_device(device)
     listener = listener_of(encoder, features, feature_weights, recipe.voice)
-    unspoken, unfilmed = recordings_heard(listener, also_still, also_spoken)
     known = known_by(hearing_of, listener.identity, recipe.hidden)
+    also = Also.read(listener, also_heard, also_still, also_spoken, known)
     torch.manual_seed(recipe.speech.seed)
     data = open_dataset(dataset)
     material = gather(data, split, recipe.material, videos, report)
     held_out = _held_out(data, material.person) if split == "train" else []
 
-    voices = [Voiced(data, material.spoken), *_others(also_heard, material.person)]
-    examined = Voiced(data, held_out)
-    window = learn_to_hear(
-        *(material.person, voices, examined, listener, recipe, out / "speech", report),
-        unspoken=unspoken,
-        unfilmed=unfilmed,
-        known=known,
-    )
+    own, examined = Voiced(data, material.spoken), Voiced(data, held_out)
+    window = also.taught(material.person, own, examined, listener, recipe, out / "speech", report)
     width = window.config.feature_width
     identity = {
         "recipe": to_plain(recipe),
@@ -168,7 +162,7 @@ def train_avatar(
         "takes": len(material.spoken),
         "look_takes": material.look_takes,
         "reprojection_px": material.reprojection_px,
-        "also": _also(voices, unspoken, unfilmed, known),
+        "also": also.told(),
     }
     avatar = Avatar(
         head=head.cpu().hearing_with(window).eval(),  # looks may be of an earlier run
@@ -239,47 +233,24 @@ def relisten(
     """
     writable_folder(out)
     listener = listener or listener_of(encoder, features, feature_weights, recipe.voice)
-    unspoken, unfilmed = recordings_heard(listener, also_still, also_spoken)
     known = known_by(hearing_of, listener.identity, recipe.hidden)
+    also = Also.read(listener, also_heard, also_still, also_spoken, known)
     data, avatar = open_dataset(dataset), load_avatar(seen)
     spoken = spoken_in(data, avatar.person, takes_of(data, split) if takes is None else takes)
     held_out = _held_out(data, avatar.person) if split == "train" else []
-    voices = [Voiced(data, spoken), *_others(also_heard, avatar.person)]
-    examined = Voiced(data, held_out)
-    window = learn_to_hear(
-        *(avatar.person, voices, examined, listener, recipe, out / "speech", report),
-        unspoken=unspoken,
-        unfilmed=unfilmed,
-        known=known,
-    )
+    own, examined = Voiced(data, spoken), Voiced(data, held_out)
+    window = also.taught(avatar.person, own, examined, listener, recipe, out / "speech", report)
     identity = replace(listener.identity, width=window.config.feature_width)
     details = avatar.details | {
         "name": name or data.name,
         "speech": to_plain(recipe.speech),
-        "also": _also(voices, unspoken, unfilmed, known),
+        "also": also.told(),
     }
     head = avatar.head.hearing_with(window)
     save_avatar(
         out / AVATAR_FILE, replace(avatar, head=head.eval(), encoder=identity, details=details)
     )
     return out / AVATAR_FILE
-
-
-def _also(
-    voices: Sequence[Voiced], unspoken: Sequence[Any], unfilmed: Sequence[Any], known: Known | None
-) -> dict[str, Any]:
-    """What was heard besides the person's own takes, for the file to tell."""
-    return {
-        "heard": [[one.data.name, len(one.spoken)] for one in voices[1:]],
-        "still": len(unspoken),
-        "spoken": len(unfilmed),
-        "hearing_of": known and [known.name, known.sha256],
-    }
-
-
-def _others(also_heard: Sequence[Path], person: Person) -> list[Voiced]:
-    sets = [open_dataset(path) for path in also_heard]
-    return [Voiced(data, spoken_in(data, person, takes_of(data, "all"))) for data in sets]
 
 
 def _held_out(data: Dataset, person: Person) -> list[Spoken]:

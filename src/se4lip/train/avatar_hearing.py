@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from se4lip.face.person import Person
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.io.audio import read_speech
 from se4lip.io.config import to_plain
-from se4lip.io.dataset import Dataset
-from se4lip.train.avatar_material import Spoken, Take, sliced
+from se4lip.io.dataset import Dataset, open_dataset
+from se4lip.train.avatar_material import Spoken, Take, sliced, takes_of
 from se4lip.train.avatar_noise import (
     InNoise,
     Samples,
@@ -33,7 +33,7 @@ from se4lip.train.avatar_speech import (
     resting_in_silence,
     silent_take,
 )
-from se4lip.train.avatar_unfilmed import unfilmed_takes
+from se4lip.train.avatar_unfilmed import Piece, pieces_of_recordings, unfilmed_takes
 from se4lip.train.hearing_of_another import Known, handed_on
 from se4lip.train.listener import Features, Listener, voice_seed
 from se4lip.train.loop import train
@@ -64,7 +64,7 @@ def learn_to_hear(
     out: Path,
     report: Callable[[str], None],
     unspoken: Sequence[Samples] = (),
-    unfilmed: Sequence[Samples] = (),
+    unfilmed: Sequence[Piece] = (),
     known: Known | None = None,
 ) -> SpeechWindow:
     """The network from features to the person's mouth codes, trained in ``out``.
@@ -73,20 +73,11 @@ def learn_to_hear(
     like, and is heard in made voices too. ``unspoken`` are recordings in which nobody speaks,
     ``unfilmed`` are speech of people whom nobody filmed: it teaches when the mouth moves, not how.
     ``known`` is what somebody else's head has learned of the same features, to begin with.
-
-    Raises:
-        InputError: a take's mouth codes are no numbers, or recordings of no use.
     """
     own = voices[0]
     heard = [_heard(own.data, one, listener) for one in own.spoken]
     width = heard[0].features.shape[1]
     speaking = [_speaking(own.data, one) for one in own.spoken]
-    for one in own.spoken:
-        if not np.isfinite(one.mouth).all():
-            raise InputError(
-                f"the landmarks of {one.take.clip} in {own.data.path} are not all numbers: prepare "
-                "it again"
-            )
     rest = resting_code(person.mouth, [one.mouth for one in own.spoken], speaking)
     loop = recipe.speech
     if known is None:
@@ -121,6 +112,7 @@ def learn_to_hear(
         first_seed = voice_seed(recipe.voices, 0, len(own.spoken))  # where own voices end
         heard += unfilmed_takes(unfilmed, rest, listener, recipe.noise, pieces, first_seed, report)
     examined = [_heard(held_out.data, one, listener) for one in held_out.spoken[:_VALIDATION_TAKES]]
+    talk = [samples for samples, _ in unfilmed]
     identity = {
         "recipe": [
             *(recipe.voices, recipe.certainty),
@@ -128,30 +120,73 @@ def learn_to_hear(
         ],
         "hearing_of": None if known is None else [known.sha256, recipe.known_rate],
         "data": [[one.data.name, len(one.spoken)] for one in voices],
-        "unspoken": [*_sums(pieces), *(_sums(unfilmed) if unfilmed else ())],
+        "unspoken": [*_sums(pieces), *(_sums(talk) if talk else ())],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }
     task = MouthTask(window, person.mouth, heard, examined)
     return train(task, loop, out, identity, report=report)
 
 
-def recordings_heard(
-    listener: Listener, also_still: Sequence[Path], also_spoken: Sequence[Path]
-) -> tuple[list[Samples], list[Samples]]:
-    """Recordings in which nobody speaks, and such of people whom nobody filmed.
+@dataclass(frozen=True)
+class Also:
+    """What an avatar hears besides its own takes, read before anything is computed."""
 
-    Raises:
-        InputError: they cannot be read, or ``listener`` knows no features of them.
-    """
-    given = {"--also-still": also_still, "--also-spoken": also_spoken}
-    if listener.silence is None and any(given.values()):
-        named = " and ".join(name for name, files in given.items() if files)
-        raise InputError(
-            f"{named} cannot be heard, for the features given are files of named clips: leave the "
-            "recordings out, or give --features by name, such as whisper-base"
+    heard: Sequence[Dataset]  # the same lips in other voices
+    still: Sequence[Samples]  # recordings in which nobody speaks
+    spoken: int  # recordings of people whom nobody filmed
+    pieces: Sequence[Piece]  # of these
+    known: Known | None  # what hearing begins with
+
+    @staticmethod
+    def read(
+        listener: Listener,
+        heard: Sequence[Path],
+        still: Sequence[Path],
+        spoken: Sequence[Path],
+        known: Known | None,
+    ) -> Also:
+        """Raises: InputError when something cannot be read, ``listener`` knows no features of
+        recordings, or nobody is heard where somebody should be."""
+        given = {"--also-still": still, "--also-spoken": spoken}
+        if listener.silence is None and any(given.values()):
+            named = " and ".join(name for name, files in given.items() if files)
+            raise InputError(
+                f"{named} cannot be heard, for the features given are files of named clips: leave "
+                "the recordings out, or give --features by name, such as whisper-base"
+            )
+        quiet, talk = ([read_speech(file).samples for file in files] for files in given.values())
+        sets = [open_dataset(path) for path in heard]
+        return Also(sets, quiet, len(talk), pieces_of_recordings(talk), known)
+
+    def taught(
+        self,
+        person: Person,
+        own: Voiced,
+        held_out: Voiced,
+        listener: Listener,
+        recipe: AvatarRecipe,
+        out: Path,
+        report: Callable[[str], None],
+    ) -> SpeechWindow:
+        """`learn_to_hear` from the person's own takes and all of this."""
+        others = [
+            Voiced(data, spoken_in(data, person, takes_of(data, "all"))) for data in self.heard
+        ]
+        return learn_to_hear(
+            *(person, [own, *others], held_out, listener, recipe, out, report),
+            unspoken=self.still,
+            unfilmed=self.pieces,
+            known=self.known,
         )
-    still, spoken = ([read_speech(file).samples for file in files] for files in given.values())
-    return still, spoken
+
+    def told(self) -> dict[str, Any]:
+        """What the avatar's file says of it."""
+        return {
+            "heard": [[data.name, len(takes_of(data, "all"))] for data in self.heard],
+            "still": len(self.still),
+            "spoken": self.spoken,
+            "hearing_of": self.known and [self.known.name, self.known.sha256],
+        }
 
 
 def spoken_in(data: Dataset, person: Person, takes: Sequence[Take]) -> list[Spoken]:

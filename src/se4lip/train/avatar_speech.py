@@ -25,7 +25,7 @@ _GAP = 0.3  # weight of the distance between the lips
 _CLOSED = 7.0  # times that where they close in speech
 _SILENT_SHARE = (0.25, 0.5)  # of what is drawn, at least and at most
 _UNFILMED_SHARE = 0.2  # of the speech that is drawn, at most
-_LEAST_SPEECH_FRAMES = 5  # in a take that is to tell what silence is
+LEAST_SPEECH_FRAMES = 5  # in a take that is to tell what silence is
 _STILL_FRAMES, _REST_FRAMES = 2, 6  # from speech: as filmed up to the first, at rest from the last
 _MARGIN_FRAMES = 5  # around speech, that are no silence: lips open before they are heard
 
@@ -202,14 +202,21 @@ def resting_in_silence(
     from there it comes to rest in a few frames. A take in which hardly anybody is heard is left
     alone: its sound may be missing.
     """
-    spoken = np.full(len(mouth), np.nan, np.float32)
-    if speaking.sum() < _LEAST_SPEECH_FRAMES:
-        return mouth, spoken
-    distance = _frames_from(speaking)
-    share = (distance - _STILL_FRAMES) / (_REST_FRAMES - _STILL_FRAMES)
-    spoken[speaking] = 1
-    spoken[share >= 1] = 0
-    return (mouth + share.clip(0, 1)[:, None] * (rest - mouth)).astype(np.float32), spoken
+    if speaking.sum() < LEAST_SPEECH_FRAMES:
+        return mouth, np.full(len(mouth), np.nan, np.float32)
+    share, spoken = coming_to_rest(speaking)
+    return (mouth + share[:, None] * (rest - mouth)).astype(np.float32), spoken
+
+
+def coming_to_rest(
+    speaking: Bool[np.ndarray, " T"],
+) -> tuple[Float[np.ndarray, " T"], Float32[np.ndarray, " T"]]:
+    """How far a mouth has come to rest, 0 near speech and 1 some frames away from all of it, and
+    who speaks (`Heard`): nobody where it is at rest, unknown on the way there."""
+    away = _frames_from(speaking) - _STILL_FRAMES
+    share = (away / (_REST_FRAMES - _STILL_FRAMES)).clip(0, 1)
+    spoken = np.select([speaking, share == 1], [1, 0], np.nan)
+    return share, spoken.astype(np.float32)
 
 
 def _frames_from(speaking: Bool[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
