@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from faces import BLUE, DrawnFaceTracker, draw, face_at
-from se4lip.face.follow import FollowConfig, Sighting, follow, sight
+from se4lip.face.follow import FollowConfig, Sighting, follow, sight, thumbnail
 from se4lip.types import InputError
 
 PLACE = (40.0, 20.0, 60.0, 80.0)
 
 
-def seen(*faces, brightness=80.0) -> Sighting:
-    return Sighting(tuple(faces), np.full((16, 16, 3), brightness, np.float32), 120, 160)
+def seen(*faces, change=0.0) -> Sighting:
+    return Sighting(tuple(faces), change, 120, 160)
 
 
 def moving(frames, step=(0.5, 0.2)):
@@ -115,14 +115,14 @@ def test_a_leap_of_the_face_is_a_cut():
 
 
 def test_another_picture_around_a_face_in_the_same_place_is_a_cut():
-    before = [seen(face_at(*PLACE), brightness=50)] * 8
-    after = [seen(face_at(*PLACE), brightness=90)] * 8
+    before = [seen(face_at(*PLACE))] * 8
+    after = [seen(face_at(*PLACE), change=40), *[seen(face_at(*PLACE))] * 7]
     assert reason(before + after) == "a cut at 0.32 s"
-    assert reason(before + [seen(brightness=50)] * 2 + after) == "a cut at 0.40 s"
+    assert reason(before + [seen()] * 2 + after) == "a cut at 0.40 s"
 
 
 def test_a_flickering_picture_is_no_cut():
-    flicker = [seen(face_at(*PLACE), brightness=50 + 30 * (t % 2)) for t in range(20)]
+    flicker = [seen(face_at(*PLACE), change=30)] * 20
     assert len(follow(flicker)[0]) == 20
 
 
@@ -147,14 +147,20 @@ def test_sight_tracks_a_held_frame_once():
 @pytest.mark.parametrize("size", [(160, 120), (1920, 1080), (5, 3), (1, 1), (129, 257)])
 def test_thumbnails_are_means(size):
     flat = np.full((size[1], size[0], 3), [10, 20, 30], np.uint8)
-    thumbnail = next(sight([flat], DrawnFaceTracker())).thumbnail
-    assert thumbnail.shape == (16, 16, 3)
-    np.testing.assert_allclose(thumbnail, np.broadcast_to([10, 20, 30], (16, 16, 3)))
+    small = thumbnail(flat)
+    assert small.shape == (16, 16, 3)
+    np.testing.assert_allclose(small, np.broadcast_to([10, 20, 30], (16, 16, 3)))
 
 
 def test_a_thumbnail_shows_where_things_are():
     picture = draw(size=(160, 160), red=None, blue=None, ground=0)
     picture[:80, 80:, BLUE] = 200
-    thumbnail = next(sight([picture], DrawnFaceTracker())).thumbnail
-    np.testing.assert_array_equal(thumbnail[:8, 8:, BLUE], 200)
-    assert thumbnail.sum() == 64 * 200
+    small = thumbnail(picture)
+    np.testing.assert_array_equal(small[:8, 8:, BLUE], 200)
+    assert small.sum() == 64 * 200
+
+
+def test_sight_measures_how_each_picture_differs_from_the_one_before():
+    pictures = [np.full((32, 32, 3), value, np.uint8) for value in (50, 90, 80)]
+    held = [pictures[index] for index in (0, 0, 1, 1, 1, 2)]
+    assert [s.change for s in sight(held, DrawnFaceTracker())] == [0, 0, 40, 0, 0, 10]

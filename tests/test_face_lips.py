@@ -1,11 +1,14 @@
 """The lip window follows the face as a rigid thing, and shows it without jitter or aliasing."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faces import head, mask
+from se4lip.face.contour import lip_contour
 from se4lip.face.lips import (
     LipsConfig,
     crop_lips,
@@ -179,3 +182,14 @@ def test_frames_are_taken_one_by_one_and_must_be_as_many_as_transforms():
 def test_the_mask_has_its_eyes_on_one_line():
     assert mask()[33, 1] == mask()[263, 1]  # what the closed forms above rest on
     assert mask()[33, 2] == mask()[263, 2]
+
+
+def test_hours_of_landmarks_are_not_copied_whole():
+    # A track holds 6 kB a frame; float64 copies of all its landmarks would be 11 kB each.
+    face = track(np.random.default_rng(0).uniform(0, 100, (2000, 478, 3)))
+    for work in (lip_contour, image_from_lips_transforms):
+        tracemalloc.start()
+        work(face)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak / 2000 < 10_000, work

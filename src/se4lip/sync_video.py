@@ -157,8 +157,9 @@ def embed_video(
     heard = encode_offline(model.speech, video.sound(), SAMPLE_RATE_HZ)[model.centre_frames :]
     speech = torch.zeros(frames, model.config.speech.embedding)
     speech[: len(heard)] = torch.from_numpy(heard[:frames])
+    del heard
     transforms, contour = image_from_lips_transforms(track), torch.from_numpy(lip_contour(track))
-    pictures, lips = video.pictures(), [torch.zeros(window // 2, speech.shape[1])]
+    pictures, lips, embedded = video.pictures(), torch.zeros_like(speech), window // 2
     crops = np.zeros((0, 0, 0, 3), np.uint8)
     for start in range(0, frames, _PIECE_FRAMES):
         piece = transforms[start : start + _PIECE_FRAMES]
@@ -166,8 +167,8 @@ def embed_video(
         # The last pictures of one piece begin the windows of the next.
         crops = np.concatenate((crops[1 - window :], fresh)) if start else fresh
         until = start + len(piece)
-        embedded = model.embed_lips(torch.from_numpy(crops), contour[until - len(crops) : until])
-        lips.append(embedded)
+        rows = model.embed_lips(torch.from_numpy(crops), contour[until - len(crops) : until])
+        lips[embedded : embedded + len(rows)] = rows  # none of fewer frames than a window
+        embedded += len(rows)
         on_progress(until / frames)
-    lips.append(torch.zeros(max(0, frames - sum(map(len, lips))), speech.shape[1]))
-    return speech, torch.cat(lips)[:frames]  # of fewer frames than a window, none is embedded
+    return speech, lips

@@ -19,9 +19,10 @@ from se4lip.mesh import (
     OUTER_LIPS,
     STEADY,
 )
-from se4lip.types import FaceTrack
+from se4lip.types import LANDMARKS, FaceTrack
 
 _STEADY = (*STEADY, *NOSTRILS)
+_AXES = (*OUTER_EYE_CORNERS, NOSE_BASE, FOREHEAD)  # the points `face_axes` looks at
 CONTOUR_WIDTH = 3 * len(LIPS) + len(MOUTH_BLENDSHAPES)
 POINT_GAIN, SHAPE_GAIN = 10, 2  # both of spread near one
 
@@ -44,21 +45,26 @@ def face_points(track: FaceTrack, points: tuple[int, ...]) -> Float32[np.ndarray
     Each frame is turned and moved (not scaled) onto the clip's mean face by its steady points
     (Kabsch 1976); one scale serves the whole clip, so a leaning head does not open its mouth.
     """
-    landmarks = track.landmarks_px.astype(np.float64)
-    steady = landmarks[:, _STEADY]
+    # Only what is used is made float64: an hour has 90,000 frames.
+    steady = track.landmarks_px[:, _STEADY].astype(np.float64)
     mean = steady[len(steady) // 2]
     for _ in range(3):  # the mean face and the turns onto it settle at once
         turns, shifts = _rigid(steady, mean)
         mean = (np.einsum("tij,tkj->tki", turns, steady) + shifts[:, None]).mean(0)
-    moved = np.einsum("tij,tkj->tki", turns, landmarks) + shifts[:, None]
-    origin, axes, unit = face_axes(moved.mean(0))
-    return ((moved[:, points] - origin) @ axes.T / unit).astype(np.float32)
+    used = np.array((*points, *_AXES))
+    moved = np.einsum("tij,tkj->tki", turns, track.landmarks_px[:, used].astype(np.float64))
+    moved += shifts[:, None]
+    mean_face = np.full((LANDMARKS, 3), np.nan)
+    mean_face[used] = moved.mean(0)
+    origin, axes, unit = face_axes(mean_face)
+    return ((moved[:, : len(points)] - origin) @ axes.T / unit).astype(np.float32)
 
 
 def face_axes(
     face: Float[np.ndarray, "478 3"],
 ) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"], float]:
-    """Origin, axes (x, y and z of the face, as rows) and unit of a face's own coordinates."""
+    """Origin, axes (x, y and z of the face, as rows) and unit of a face's own coordinates, from
+    its outer eye corners, forehead and nose."""
     right_eye, left_eye = face[list(OUTER_EYE_CORNERS)]
     across = left_eye - right_eye
     unit = np.linalg.norm(across)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
@@ -41,10 +41,10 @@ EVERY_FACE = FollowConfig(
 
 @dataclass(frozen=True)
 class Sighting:
-    """The faces of one picture, and a thumbnail to find cuts by."""
+    """The faces of one picture, and how it differs from the picture before, to find cuts by."""
 
     faces: tuple[Face, ...]
-    thumbnail: Float32[np.ndarray, "16 16 3"]
+    change: float
     height_px: int
     width_px: int
 
@@ -53,11 +53,16 @@ def sight(frames: Iterable[UInt8[np.ndarray, "H W 3"]], tracker: Tracker) -> Ite
     """What ``tracker`` sees in each frame; frames are not kept."""
     seen: UInt8[np.ndarray, "H W 3"] | None = None
     sighting: Sighting | None = None
+    before: Float32[np.ndarray, "16 16 3"] | None = None
     for frame in frames:
         if sighting is None or frame is not seen:  # a frame held on the grid is one array
             height, width = frame.shape[:2]
-            sighting = Sighting(tuple(tracker.track(frame)), _thumbnail(frame), height, width)
-            seen = frame
+            now = thumbnail(frame)
+            change = 0.0 if before is None else float(np.abs(now - before).mean())
+            sighting = Sighting(tuple(tracker.track(frame)), change, height, width)
+            seen, before = frame, now
+        elif sighting.change:
+            sighting = replace(sighting, change=0.0)
         yield sighting
 
 
@@ -147,8 +152,7 @@ def _cuts(
     sightings: Sequence[Sighting], chosen: Sequence[Face | None], config: FollowConfig
 ) -> list[int]:
     """Frames that are the first of another shot."""
-    thumbnails = np.stack([s.thumbnail for s in sightings])
-    change = np.abs(np.diff(thumbnails, axis=0)).mean((1, 2, 3))
+    change = np.array([s.change for s in sightings[1:]])
     usual = np.median(change) + 0.5 if len(change) else 0.5
     by_picture = (change > config.cut_brightness) & (change > config.cut_over_median * usual)
     cuts = []
@@ -222,7 +226,8 @@ def _filled_poses(
     return filled
 
 
-def _thumbnail(frame: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "16 16 3"]:
+def thumbnail(frame: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "16 16 3"]:
+    """Means over a grid laid over the picture."""
     # Every k-th pixel is enough, and much faster on large pictures.
     small = frame[:: max(1, frame.shape[0] // 128), :: max(1, frame.shape[1] // 128)]
     rows = np.linspace(0, small.shape[0], _THUMBNAIL + 1).astype(int)[:-1]
