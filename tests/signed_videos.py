@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from recordings import flash, tone
 from se4lip import cli
 from se4lip.io.credentials import Origin
-from se4lip.io.video import write_video
+from se4lip.io.video_writing import write_video
 from se4lip.types import Speech
 
 SECOND = [t / 25 for t in range(25)]

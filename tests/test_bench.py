@@ -8,7 +8,8 @@ import pytest
 
 import puppet
 from se4lip.bench import ambiguity as ambiguity_bench
-from se4lip.bench.ambiguity import AmbiguityConfig, ambiguity
+from se4lip.bench.ambiguity import ambiguity
+from se4lip.bench.ambiguity_figures import AmbiguityConfig
 from se4lip.features.acoustic import Mfcc
 from se4lip.io.dataset import open_dataset
 from se4lip.train.split import clips_of

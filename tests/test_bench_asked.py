@@ -10,7 +10,7 @@ import puppet
 from se4lip.artifacts.encoder import save_encoder
 from se4lip.bench.asked import asked_sets, folds
 from se4lip.bench.drawn import judge_drawn
-from se4lip.bench.features import FeaturesConfig
+from se4lip.bench.features_config import FeaturesConfig
 from se4lip.bench.grid import grid_of
 from se4lip.bench.judges import loaded
 from se4lip.bench.kinds import learned_from, ours, resolved

@@ -17,7 +17,8 @@ from se4lip.artifacts.avatar import load_avatar, save_avatar
 from se4lip.bench import drawn as drawn_bench
 from se4lip.bench import hearing as hearing_bench
 from se4lip.bench.asked import OWN, VOICES, folds
-from se4lip.bench.features import FeaturesConfig, compare_features
+from se4lip.bench.features import compare_features
+from se4lip.bench.features_config import FeaturesConfig
 from se4lip.bench.heads import opened, person_digest
 from se4lip.bench.memory import Memory
 from se4lip.face.tracker import Face

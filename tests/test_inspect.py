@@ -14,7 +14,8 @@ from se4lip.inspect_video import inspect_video
 from se4lip.io import credentials
 from se4lip.io.certificates import chosen_certificate
 from se4lip.io.pictures import labelled
-from se4lip.io.video import read_frames, write_video
+from se4lip.io.video import read_frames
+from se4lip.io.video_writing import write_video
 from se4lip.types import Speech
 from signed_videos import ORIGIN, PARTS, SECOND, make, run
 

@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from recordings import flash, flash_and_click, onset_s, record, tone, turned
 from se4lip.io.audio import read_speech
 from se4lip.io.credentials import Origin
-from se4lip.io.video import (
-    iter_clip_speech,
-    on_grid,
-    probe_video,
-    read_clip_speech,
-    read_frames,
-    write_video,
-)
+from se4lip.io.video import iter_clip_speech, on_grid, probe_video, read_clip_speech, read_frames
+from se4lip.io.video_writing import write_video
 from se4lip.types import InputError, Speech
 
 HALF_FRAME_S = 0.02
@@ -270,7 +264,7 @@ def test_pictures_that_cannot_be_written_are_refused(tmp_path):
 def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path):
     code = f"""
 import resource, numpy as np
-from se4lip.io.video import write_video
+from se4lip.io.video_writing import write_video
 from se4lip.types import InputError
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))  # files may not grow beyond 4 kB
 rng = np.random.default_rng(0)

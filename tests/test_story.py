@@ -16,7 +16,8 @@ from se4lip.artifacts.avatar import SHIPPED, avatar_file
 from se4lip.artifacts.encoder import encoder_identity
 from se4lip.demo import shipped_speech
 from se4lip.io.models import cache_folder
-from se4lip.io.video import probe_video, read_clip_speech, read_frames, write_video
+from se4lip.io.video import probe_video, read_clip_speech, read_frames
+from se4lip.io.video_writing import write_video
 from se4lip.io.weights import read_header
 from se4lip.types import Speech
 

@@ -32,7 +32,7 @@ from se4lip.io.feature_files import read_features
 from se4lip.io.feature_notes import author_of
 from se4lip.io.files import sha256_of
 from se4lip.io.pictures import labelled
-from se4lip.io.video import VideoConfig, write_video
+from se4lip.io.video_writing import VideoConfig, write_video
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
 from se4lip.wording import counted
 

@@ -17,7 +17,7 @@ from se4lip.bench.memory import Memory, digest_of, memory_name
 from se4lip.head.motion import there_and_back
 from se4lip.io.credentials import Origin
 from se4lip.io.pictures import labelled
-from se4lip.io.video import write_video
+from se4lip.io.video_writing import write_video
 from se4lip.train.avatar_material import Take
 from se4lip.types import Speech
 

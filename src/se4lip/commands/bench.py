@@ -8,9 +8,10 @@ from rich.console import Console
 
 from se4lip.bench.ablation import ablation as measure_ablation
 from se4lip.bench.ablation_config import AblationConfig
-from se4lip.bench.ambiguity import AmbiguityConfig
 from se4lip.bench.ambiguity import ambiguity as measure_ambiguity
-from se4lip.bench.features import FeaturesConfig, compare_features
+from se4lip.bench.ambiguity_figures import AmbiguityConfig
+from se4lip.bench.features import compare_features
+from se4lip.bench.features_config import FeaturesConfig
 from se4lip.commands.shared import progress, run
 from se4lip.prepare import mediapipe_tracker
 

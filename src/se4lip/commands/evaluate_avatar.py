@@ -16,7 +16,7 @@ from se4lip.evaluate_avatar import evaluate_avatar as judge
 from se4lip.evaluate_avatar import sheet as sheet_of
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
-from se4lip.io.video import writable_video, write_video
+from se4lip.io.video_writing import writable_video, write_video
 from se4lip.plots import need_matplotlib
 from se4lip.prepare import mediapipe_tracker
 from se4lip.rendered_takes import Rendered, sound_of
