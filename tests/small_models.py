@@ -43,7 +43,7 @@ def small_weights(folder: Path) -> Path:
     return file
 
 
-def small_avatar() -> Avatar:
+def small_avatar(sways: bool = False) -> Avatar:
     torch.manual_seed(0)
     raw = RawGaussians(
         means=torch.randn(40, 3),
@@ -53,15 +53,21 @@ def small_avatar() -> Avatar:
         colours=torch.rand(40, 3),
     )
     camera = Camera(100.0, 16.0, 16.0, 32, 32)
-    head = SplatHead(SplatHeadConfig(camera, (0, 5, 14, 22, 30, 40), 8, 3, 2, 2, 4), raw)
+    head = SplatHead(
+        SplatHeadConfig(camera, (0, 5, 14, 22, 30, 40), 8, 3, 2, 2, 4, sways=sways), raw
+    )
     for value in head.parameters():
         value.data.add_(0.2 * torch.randn_like(value))
+    if sways:
+        head.swaying.vectors.data.mul_(0.3)  # of codes up to 3
     for branch in (head.interior, head.face, head.eyes, head.look):
         branch.origin.normal_()
         branch.share.uniform_()
     head.speech.feature_mean.normal_()
     random = np.random.default_rng(0)
     poses = np.zeros((9, 3, 4), np.float32)
+    if sways:
+        poses += np.random.default_rng(1).standard_normal((9, 3, 4)).astype(np.float32)
     eyes, look = random.standard_normal((2, 9, 2)).astype(np.float32)
     replay = Motion(poses, poses, eyes, look)
     identity = EncoderIdentity("small", "0" * 64, 8)

@@ -14,15 +14,19 @@ CAMERA = Camera(60.0, 16.0, 16.0, 32, 32)
 STILL = torch.eye(3, 4)
 
 
-@pytest.fixture()
-def head():
+@pytest.fixture(params=[False, True], ids=["rigid", "sways"])
+def head(request):
     torch.manual_seed(0)
     points = torch.randn(40, 3) * torch.tensor([1.0, 1.0, 0.2]) + torch.tensor([0.0, 0.0, 6.0])
     raw = round_ones(points, torch.rand(40, 3), opacity=0.8)
-    made = SplatHead(SplatHeadConfig(CAMERA, RUNS, 5, 2, 3, 1, curves=2), raw)
+    made = SplatHead(SplatHeadConfig(CAMERA, RUNS, 5, 2, 3, 1, curves=2, sways=request.param), raw)
     with torch.no_grad():
         for branch in (made.interior, made.face, made.eyes, made.look):
             branch.vectors.normal_().mul_(0.1)
+        if made.config.sways:
+            made.swaying.vectors.normal_().mul_(0.1)
+            made.swaying.share[: RUNS[2]] = 0
+            made.sway.fit(STILL + 0.5 * torch.randn(20, 3, 4))
         made.plate.fill_(0.4)
     return made
 
@@ -30,6 +34,7 @@ def head():
 def changed_rows(head, **codes):
     """Which Gaussians differ from those at rest."""
     rest = {"mouth": torch.zeros(2), "eyes": torch.zeros(3), "look": torch.zeros(1)}
+    rest["camera_from_head"] = STILL
     a, b = head.gaussians(**rest).tensors(), head.gaussians(**(rest | codes)).tensors()
     moved = sum(
         (a[k] - b[k]).abs().flatten(1).sum(1) if a[k].ndim > 1 else (a[k] - b[k]).abs() for k in a
@@ -49,10 +54,16 @@ def test_the_look_may_change_all(head):
     assert changed_rows(head, look=torch.ones(1)) == set(range(RUNS[0], RUNS[5]))
 
 
+def test_a_pose_changes_what_sways_and_nothing_of_the_mouth(head):
+    nodding = pose_from_vector(torch.tensor([0.3, 0.0, 0.0]), torch.zeros(3))
+    swaying = set(range(RUNS[2], RUNS[5])) if head.config.sways else set()
+    assert changed_rows(head, camera_from_head=nodding) == swaying
+
+
 def test_gaussians_follow_head_and_torso_by_their_share(head):
     with torch.no_grad():
         head.head_share[:] = torch.linspace(0, 1, 40)
-    gaussians = head.gaussians(torch.zeros(2), torch.zeros(3), torch.zeros(1))
+    gaussians = head.gaussians(torch.zeros(2), torch.zeros(3), torch.zeros(1), STILL)
     moved = STILL.clone()
     moved[0, 3] = 1.0
     placed = head.posed(gaussians, moved, STILL)
@@ -62,7 +73,7 @@ def test_gaussians_follow_head_and_torso_by_their_share(head):
 
 
 def test_a_turned_head_turns_each_gaussian(head):
-    gaussians = head.gaussians(torch.zeros(2), torch.zeros(3), torch.zeros(1))
+    gaussians = head.gaussians(torch.zeros(2), torch.zeros(3), torch.zeros(1), STILL)
     pose = pose_from_vector(torch.tensor([0.1, -0.3, 0.2]), torch.zeros(3))
     placed = head.posed(gaussians, pose, pose)
     want = pose[:, :3] @ rotation_from_quat(gaussians.quats)

@@ -91,11 +91,17 @@ def deform_both(deformation: Any, avatar: Avatar) -> tuple[list[np.ndarray], lis
     rows = random.integers(0, len(avatar.replay), (2, 5))
     eyes, look = avatar.replay.eyes[rows], avatar.replay.look[rows]
     inputs = {"features": features, "eyes": eyes, "look": look, "first": np.array([first])}
+    poses = avatar.replay.camera_from_head[rows]
+    if head.config.sways:
+        inputs["camera_from_head"] = poses
     names = ["means", "scales", "opacities", "colours"]
     found = deformation.run(names, inputs)
     with torch.inference_mode():
         codes = head.speech(torch.from_numpy(features))[:, first : first + rows.shape[1]]
-        driven = (codes.flatten(0, 1), *(torch.from_numpy(x).flatten(0, 1) for x in (eyes, look)))
+        driven = (
+            codes.flatten(0, 1),
+            *(torch.from_numpy(x).flatten(0, 1) for x in (eyes, look, poses)),
+        )
         expected = [head.gaussians(*frame) for frame in zip(*driven, strict=True)]
     return (
         [value.reshape(rows.size, -1) for value in found],

@@ -20,13 +20,15 @@ from se4lip.head.speech_window import (
 )
 from se4lip.head.splat.deform import CHANGES, COLOUR, LOG_SCALE, MEAN, OPACITY, Branch
 from se4lip.head.splat.head import SplatHead
+from se4lip.head.sway import FARTHEST, Sway, turn_and_place
 from se4lip.onnx_graph import Graph, array, int64
 
 
 def deformation_graph(head: SplatHead) -> Graph:
-    """``features`` [B, T, D], ``eyes`` [B, U, E], ``look`` [B, U, L] to Gaussians of ``U`` frames.
+    """``features`` [B, T, D], ``eyes`` [B, U, E], ``look`` [B, U, L] to Gaussians of ``U`` frames;
+    of a head that sways also ``camera_from_head`` [B, U, 3, 4].
 
-    Frame 0 of ``eyes`` and ``look`` is row ``first`` of ``features``: live, the rows around a
+    Frame 0 of ``eyes`` and the others is row ``first`` of ``features``: live, the rows around a
     frame go in, and that frame alone comes out.
     """
     g, config, raw = Graph("head-deformation"), head.config, head.raw
@@ -40,6 +42,10 @@ def deformation_graph(head: SplatHead) -> Graph:
     mouth = g("Slice", mouth, "first", g("Add", "first", frames), int64(1))
 
     change = _changes(g, head.look, "look", count)
+    if config.sways:
+        g.input("camera_from_head", np.float32, ("batch", "frames", 3, 4))
+        sway = _sway(g, head.sway, "camera_from_head")
+        change = g("Add", change, _changes(g, head.swaying, sway, count))
     for branch, code in ((head.interior, mouth), (head.face, mouth), (head.eyes, "eyes")):
         change = g("Add", change, _changes(g, branch, code, count))
 
@@ -58,6 +64,14 @@ def deformation_graph(head: SplatHead) -> Graph:
     share = array(head.head_share.clamp(0, 1))
     g.output(g("Identity", share), "head_share", np.float32, (count,))
     return g
+
+
+def _sway(g: Graph, sway: Sway, pose: str) -> str:
+    """Poses [B, U, 3, 4] to codes [B, U, 6]; before its limit a code is linear in the pose."""
+    numbers = turn_and_place(torch.eye(12).view(12, 3, 4))
+    x = g("MatMul", g("Reshape", pose, int64(0, 0, 12)), array(numbers))
+    code = g("Div", g("Sub", x, array(sway.mean)), array(sway.spread))
+    return g("Clip", code, np.float32(-FARTHEST), np.float32(FARTHEST))
 
 
 def _codes(g: Graph, speech: SpeechWindow, features: str) -> str:

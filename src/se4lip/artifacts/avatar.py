@@ -28,7 +28,7 @@ AVATAR_KIND = "avatar"
 Renderer = Literal["splat", "nerf"]
 _IN_BYTES = {"plate", "backdrop.plate"}
 # half a millimetre matters at a metre: positions keep their digits
-_IN_FULL = {"raw.means", "backdrop.rest"}
+_IN_FULL = {"raw.means", "backdrop.rest", "sway.mean", "sway.spread"}
 
 
 @dataclass(frozen=True)

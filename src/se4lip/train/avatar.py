@@ -62,6 +62,7 @@ class AvatarRecipe:
     material: MaterialConfig = field(default_factory=MaterialConfig)
     canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
     curves: int = 12  # nonlinear functions of a code (`splat.deform`)
+    sways: bool = True  # hair, neck and light go with the head's pose (`head.sway`)
     hidden: int = 64  # of the speech window
     voices: int = (
         2  # other voices in which each take is also heard, so that any voice moves the lips
@@ -197,7 +198,8 @@ def _learn_looks(
         return train(
             rays, nerf.pictures, out, identity, report=report, relative_rate=relative_ray_rate
         )
-    head = start_head(material, width, recipe.canonical, recipe.curves).hearing_with(window)
+    head = start_head(material, width, recipe.canonical, recipe.curves, recipe.sways)
+    head = head.hearing_with(window)
     head.speech.requires_grad_(False)
     task = PictureTask(head.to(where), material.shown, validation, recipe.picture_loss)
     return train(task, recipe.pictures, out, identity, report=report, relative_rate=relative_rate)

@@ -22,8 +22,9 @@ RATES = {
     "raw.colours": 4.0,
     "head_share": 2.0,
     "plate_look": 0.5,
+    "plate_sway": 0.5,
     "plate": 2.0,
-    **{f"{branch}.vectors": 0.6 for branch in ("interior", "face", "eyes", "look")},
+    **{f"{branch}.vectors": 0.6 for branch in ("interior", "face", "eyes", "look", "swaying")},
 }
 
 

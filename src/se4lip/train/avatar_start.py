@@ -16,7 +16,7 @@ from se4lip.train.avatar_speech import aperture_cm
 
 
 def start_head(
-    material: Material, feature_width: int, config: CanonicalConfig, curves: int
+    material: Material, feature_width: int, config: CanonicalConfig, curves: int, sways: bool
 ) -> SplatHead:
     """A head that shows its person from one reference picture, not yet trained."""
     person, shown = material.person, material.shown
@@ -31,6 +31,7 @@ def start_head(
             eye_width=shown.motion.eyes.shape[1],
             look_width=shown.motion.look.shape[1],
             curves=curves,
+            sways=sways,
         ),
         canonical.raw,
     )
@@ -44,6 +45,10 @@ def start_head(
             rows = slice(branch.config.start, branch.config.stop)
             branch.bind(basis[:, rows])
             branch.share.copy_(share[rows])
+        if sways:
+            head.sway.fit(torch.from_numpy(shown.motion.camera_from_head))
+            # A pose must not speak: few pictures cannot tell it from what was said just then.
+            head.swaying.share.copy_(1 - canonical.mouth_share)
         for branch in (head.interior, head.face):
             branch.origin.copy_(torch.from_numpy(open_code))
         pixels = _coloured(head, material, open_code)
@@ -92,12 +97,10 @@ def _coloured(
     shown, motion = material.shown, material.shown.motion
     i = reference_of(material, open_code)
     codes = (shown.mouth[i], motion.eyes[i], motion.look[i])
-    gaussians = head.gaussians(*(torch.from_numpy(code) for code in codes))
-    placed = head.posed(
-        gaussians,
-        torch.from_numpy(motion.camera_from_head[i]),
-        torch.from_numpy(motion.camera_from_torso[i]),
-    )
+    pose = torch.from_numpy(motion.camera_from_head[i])
+    mouth, eyes, look = (torch.from_numpy(code) for code in codes)
+    gaussians = head.gaussians(mouth, eyes, look, pose)
+    placed = head.posed(gaussians, pose, torch.from_numpy(motion.camera_from_torso[i]))
     pixels = project_px(placed.means, head.config.camera)
     column, row = pixels.long().clamp(0, shown.pictures.shape[1] - 1).T
     picture = torch.from_numpy(shown.pictures[i]).float() / 255

@@ -23,6 +23,7 @@ from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.head.splat.deform import COLOUR, LOG_SCALE, MEAN, OPACITY, Branch, BranchConfig
 from se4lip.head.splat.gaussians import Gaussians, RawGaussians
 from se4lip.head.splat.raster import RasterConfig, rasterize
+from se4lip.head.sway import SWAY_WIDTH, Sway
 from se4lip.types import Camera
 
 EPS2D_PX2 = 0.3  # the low-pass of the size trained at; scaled along with the picture
@@ -41,6 +42,7 @@ class SplatHeadConfig:
     look_width: int
     curves: int = 12
     speech_hidden: int = 64
+    sways: bool = False  # hair, neck and light with the head's pose (`head.sway`)
 
 
 class SplatHead(LearnedHead):
@@ -59,6 +61,10 @@ class SplatHead(LearnedHead):
         self.face = Branch(BranchConfig(lower, eyes, mouth, curves))
         self.eyes = Branch(BranchConfig(cheeks, rest, config.eye_width, curves))
         self.look = Branch(BranchConfig(interior, total, config.look_width, 0))
+        if config.sways:
+            self.sway = Sway()
+            self.swaying = Branch(BranchConfig(interior, total, SWAY_WIDTH, 0))
+            self.plate_sway = nn.Parameter(torch.zeros(SWAY_WIDTH, 3, 16, 16))
         self.plate = nn.Parameter(torch.zeros(config.camera.height_px, config.camera.width_px, 3))
         self.plate_look = nn.Parameter(torch.zeros(config.look_width, 3, 16, 16))
         self.speech = SpeechWindow(
@@ -66,11 +72,17 @@ class SplatHead(LearnedHead):
         )
 
     def gaussians(
-        self, mouth: Float[Tensor, " K"], eyes: Float[Tensor, " E"], look: Float[Tensor, " L"]
+        self,
+        mouth: Float[Tensor, " K"],
+        eyes: Float[Tensor, " E"],
+        look: Float[Tensor, " L"],
+        camera_from_head: Float[Tensor, "3 4"],
     ) -> Gaussians:
         """The Gaussians of one frame, in head coordinates."""
         raw = self.raw
         change = self.look(look)
+        if self.config.sways:
+            change = change + self.swaying(self.sway(camera_from_head))
         driven = ((self.interior, mouth), (self.face, mouth), (self.eyes, eyes))
         for branch, code in driven:
             start, stop = branch.config.start, branch.config.stop
@@ -105,8 +117,13 @@ class SplatHead(LearnedHead):
             colours=gaussians.colours,
         )
 
-    def background(self, look: Float[Tensor, " L"]) -> Float[Tensor, "H W 3"]:
+    def background(
+        self, look: Float[Tensor, " L"], camera_from_head: Float[Tensor, "3 4"]
+    ) -> Float[Tensor, "H W 3"]:
         tint = torch.einsum("l,lchw->chw", look, self.plate_look)
+        if self.config.sways:
+            sway = self.sway(camera_from_head)
+            tint = tint + torch.einsum("l,lchw->chw", sway, self.plate_sway)
         size = self.plate.shape[:2]
         tint = functional.interpolate(tint[None], size, mode="bilinear", align_corners=False)[0]
         return self.plate + tint.permute(1, 2, 0)
@@ -121,7 +138,7 @@ class SplatHead(LearnedHead):
         width_px: int | None = None,
     ) -> Float[Tensor, "H W 3"]:
         """One frame; differentiable. ``width_px`` None is the size trained at."""
-        camera, background = self.config.camera, self.background(look)
+        camera, background = self.config.camera, self.background(look, camera_from_head)
         scale = 1.0
         if width_px is not None and width_px != camera.width_px:
             scale = width_px / camera.width_px
@@ -132,7 +149,8 @@ class SplatHead(LearnedHead):
                 mode="bicubic",
                 align_corners=False,
             )[0].permute(1, 2, 0)
-        placed = self.posed(self.gaussians(mouth, eyes, look), camera_from_head, camera_from_torso)
+        gaussians = self.gaussians(mouth, eyes, look, camera_from_head)
+        placed = self.posed(gaussians, camera_from_head, camera_from_torso)
         low_pass = RasterConfig(eps2d_px2=EPS2D_PX2 * scale**2)
         return rasterize(placed, camera, background.contiguous(), config=low_pass)[0]
 
