@@ -160,6 +160,15 @@ def test_what_seen_could_not_heed_is_refused(made, tmp_path, capsys, flags, sent
     assert not (tmp_path / "out").exists()
 
 
+def test_what_would_teach_hearing_is_refused_where_hearing_is_kept(made, tmp_path, capsys) -> None:
+    kept = made / "avatar.safetensors"
+    given = ("train", "avatar", made / "dataset", "-o", tmp_path / "out", "--keep-hearing", kept)
+    assert cli.main([*map(str, given), "--features", "logmel", "--hearing-of", "none"]) == 2
+    sentence = "with --keep-hearing no hearing is learned: leave --features and --hearing-of out"
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_real_video_without_a_face_cannot_be_judged(made: Path) -> None:
     class Blind:
         name = "blind"

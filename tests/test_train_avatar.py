@@ -87,6 +87,38 @@ def test_looks_that_were_learned_before_take_on_what_is_heard_now(made, tmp_path
     assert told == {"heard": [["dataset", 2]], "still": 0, "spoken": 0, "hearing_of": None}
 
 
+def test_other_looks_may_keep_what_was_heard(made, tmp_path):
+    folder, file, _ = made
+    pictures = replace(RECIPE.pictures, steps=3, validate_every=3)
+    again = train_avatar(
+        *(folder / "dataset", tmp_path, replace(RECIPE, pictures=pictures)),
+        keep_hearing=file,
+        report=lambda text: None,
+    )
+    before, after = (load_weights(one, kind="avatar")[0] for one in (file, again))
+    differ = {name for name in before if not torch.equal(before[name], after[name])}
+    assert differ and not any(name.startswith("head.speech.") for name in differ)
+    assert not (tmp_path / "speech").exists()
+    first, second = load_avatar(file), load_avatar(again)
+    assert second.encoder == first.encoder
+    assert second.details["also"] == first.details["also"]
+    assert second.details["hearing_kept_of"] == first.sha256
+
+
+def test_what_a_stranger_heard_is_not_kept(made, tmp_path):
+    folder, file, _ = made
+    avatar = load_avatar(file)
+    mouth = replace(avatar.person.mouth, basis_cm=1.1 * avatar.person.mouth.basis_cm)
+    stranger = replace(avatar, person=replace(avatar.person, mouth=mouth))
+    save_avatar(tmp_path / "stranger.safetensors", stranger)
+    with pytest.raises(InputError, match="was made from other recordings or another part of them"):
+        train_avatar(
+            *(folder / "dataset", tmp_path / "out", RECIPE),
+            keep_hearing=tmp_path / "stranger.safetensors",
+            report=lambda text: None,
+        )
+
+
 def test_people_whom_nobody_filmed_teach_when_the_mouth_moves(made, tmp_path):
     folder, file, _ = made
     speech = replace(RECIPE.speech, steps=150, validate_every=150)

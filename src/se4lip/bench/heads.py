@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from se4lip.artifacts.avatar import Avatar, load_avatar
 from se4lip.bench.memory import digest_of
-from se4lip.face.person import Person
+from se4lip.face.person import Person, same_mouth
 from se4lip.types import InputError
-
-_SAME_CM = 0.001  # of mouth and skull: heads of one data set differ by a thousandth of this
 
 
 @dataclass(frozen=True)
@@ -55,19 +51,6 @@ def person_digest(person: Person) -> str:
     return digest_of(
         *(skull.camera, skull.shape_cm, skull.sigma_px),
         *(mouth.shape_cm, mouth.basis_cm, mouth.encoder),
-    )
-
-
-def same_mouth(one: Person, other: Person) -> bool:
-    """Whether a code means the same mouth for both. Heads made of one data set by another machine
-    may differ by rounding."""
-    pairs = (
-        (one.mouth.shape_cm, other.mouth.shape_cm),
-        (one.mouth.basis_cm, other.mouth.basis_cm),
-        (one.skull.shape_cm, other.skull.shape_cm),
-    )
-    return one.skull.camera == other.skull.camera and all(
-        a.shape == b.shape and bool(np.abs(a - b).max() < _SAME_CM) for a, b in pairs
     )
 
 

@@ -34,6 +34,7 @@ def train_avatar(arguments: list[str]) -> int | None:
         also_still: tuple[Path, ...] = (),
         also_spoken: tuple[Path, ...] = (),
         hearing_of: str = AUTO,
+        keep_hearing: str | None = None,
         json: bool = False,
         recipe: Annotated[AvatarRecipe, tyro.conf.arg(name="")] = AvatarRecipe(),  # noqa: B008
     ) -> None:
@@ -64,9 +65,23 @@ def train_avatar(arguments: list[str]) -> int | None:
                 the mouth moves, not how (examples/spoken_words.py --wav).
             hearing_of: An avatar with whose knowledge of the same features hearing begins: auto is
                 the shipped one if it has any, none begins with nothing.
+            keep_hearing: An avatar made from the same takes whose hearing to keep: only looks are
+                learned anew.
             json: Print path, steps, seconds and validation figures as JSON on standard output.
         """
         report = Console(stderr=True, highlight=False).print
+        if keep_hearing is not None:
+            asked = {
+                "--seen": seen,
+                "--encoder": encoder,
+                "--features": features,
+                "--feature-weights": feature_weights,
+                "--also-heard": also_heard,
+                "--also-still": also_still,
+                "--also-spoken": also_spoken,
+                "--hearing-of": hearing_of != AUTO,
+            }
+            _refuse_with_kept_hearing([flag for flag, value in asked.items() if value])
         if seen is not None:
             _check_seen(seen, renderer, videos, device)
             file = hear(
@@ -87,10 +102,20 @@ def train_avatar(arguments: list[str]) -> int | None:
             also_still=also_still,
             also_spoken=also_spoken,
             hearing_of=hearing_of,
+            keep_hearing=keep_hearing,
         )
-        tell_trained(file, {part: out / part for part in ("speech", "pictures")}, json)
+        parts = ["pictures"] if keep_hearing else ["speech", "pictures"]
+        tell_trained(file, {part: out / part for part in parts}, json)
 
     return run(command, "train avatar", arguments)
+
+
+def _refuse_with_kept_hearing(flags: list[str]) -> None:
+    """Raises: InputError when what hearing is learned from was asked for, and none is learned."""
+    if flags:
+        raise InputError(
+            f"with --keep-hearing no hearing is learned: leave {' and '.join(flags)} out"
+        )
 
 
 def _check_seen(seen: Path, renderer: Renderer | None, videos: Path | None, device: str) -> None:

@@ -35,6 +35,7 @@ _MOUTH_SMOOTH_FRAMES = 0.6  # landmarks of single pictures tremble by a third of
 _EYES_SMOOTH_FRAMES = 0.5
 _TORSO_SMOOTH_FRAMES = 1.0
 _LOOK_PX = 32
+_SAME_CM = 0.001  # of mouth and skull: heads of one data set differ by a thousandth of this
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,19 @@ class Person:
 
     def _thumbnail(self, pictures: Pictures, poses: Poses) -> Float32[np.ndarray, " P"]:
         return look_thumbnail(pictures, poses, self.camera, self.mean_pose, self.skull)
+
+
+def same_mouth(one: Person, other: Person) -> bool:
+    """Whether a code means the same mouth for both. Heads made of one data set by another machine
+    may differ by rounding."""
+    pairs = (
+        (one.mouth.shape_cm, other.mouth.shape_cm),
+        (one.mouth.basis_cm, other.mouth.basis_cm),
+        (one.skull.shape_cm, other.skull.shape_cm),
+    )
+    return one.skull.camera == other.skull.camera and all(
+        a.shape == b.shape and bool(np.abs(a - b).max() < _SAME_CM) for a, b in pairs
+    )
 
 
 def mean_pose(poses: Sequence[Poses]) -> Float[np.ndarray, "3 4"]:

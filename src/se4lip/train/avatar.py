@@ -44,7 +44,7 @@ from se4lip.train.avatar_noise import NoiseConfig
 from se4lip.train.avatar_picture import PictureLoss, PictureTask, relative_rate
 from se4lip.train.avatar_start import start_head
 from se4lip.train.devices import chosen_device, machine
-from se4lip.train.hearing_of_another import AUTO, known_by
+from se4lip.train.hearing_of_another import AUTO, hearing_told, kept_hearing, known_by
 from se4lip.train.listener import OTHER_VOICES, Listener, listener_of
 from se4lip.train.loop import LoopConfig, train
 from se4lip.train.split import Split
@@ -120,6 +120,7 @@ def train_avatar(
     also_still: Sequence[Path] = (),
     also_spoken: Sequence[Path] = (),
     hearing_of: Path | str = AUTO,
+    keep_hearing: Path | str | None = None,
 ) -> Path:
     """Make an avatar of the person in a prepared data set and write ``out/avatar.safetensors``.
 
@@ -128,29 +129,39 @@ def train_avatar(
     files, and ``feature_weights`` is where theirs are. ``videos`` is where the recordings
     are now, if they have moved. ``also_heard`` are data sets of the same lips in other voices, all
     of them of clips that train; ``also_still`` are recordings in which nobody speaks,
-    ``also_spoken`` such in which people speak whom nobody filmed.
+    ``also_spoken`` such in which people speak whom nobody filmed. ``keep_hearing`` is an avatar
+    made from the same takes whose hearing stays to the bit, encoder included: only looks are
+    learned, and all that is about hearing is not heeded.
 
     Raises:
         InputError: data that cannot be read, too short, or a run of another configuration.
     """
     writable_folder(out)
     where = chosen_device(device)
-    listener = listener_of(encoder, features, feature_weights, recipe.voice)
-    known = known_by(hearing_of, listener.identity, recipe.hidden)
-    also = Also.read(listener, also_heard, also_still, also_spoken, known)
+    kept = None if keep_hearing is None else load_avatar(keep_hearing)
+    if kept is None:
+        listener = listener_of(encoder, features, feature_weights, recipe.voice)
+        known = known_by(hearing_of, listener.identity, recipe.hidden)
+        also = Also.read(listener, also_heard, also_still, also_spoken, known)
     torch.manual_seed(recipe.speech.seed)
     data = open_dataset(dataset)
     material = gather(data, split, recipe.material, videos, report)
     held_out = _held_out(data, material.person) if split == "train" else []
 
-    own, examined = Voiced(data, material.spoken), Voiced(data, held_out)
-    window = also.taught(material.person, own, examined, listener, recipe, out / "speech", report)
-    width = window.config.feature_width
+    if kept is None:
+        own, examined = Voiced(data, material.spoken), Voiced(data, held_out)
+        folder = out / "speech"
+        window = also.taught(material.person, own, examined, listener, recipe, folder, report)
+        encoder_heard = replace(listener.identity, width=window.config.feature_width)
+        heard = {"also": also.told()}
+    else:
+        window = kept_hearing(str(keep_hearing), kept, material.person)
+        encoder_heard, heard = kept.encoder, hearing_told(kept)
     identity = {
         "recipe": to_plain(recipe),
         "renderer": renderer,
         "data": [data.name, len(material.shown), len(material.spoken)],
-        "encoder": [listener.identity.name, listener.identity.sha256, width],
+        "encoder": [encoder_heard.name, encoder_heard.sha256, encoder_heard.width],
     }
     validation = _validation(data, material, held_out, videos)
     head = _learn_looks(
@@ -163,13 +174,13 @@ def train_avatar(
         "takes": len(material.spoken),
         "look_takes": material.look_takes,
         "reprojection_px": material.reprojection_px,
-        "also": also.told(),
+        **heard,
     }
     avatar = Avatar(
         head=head.cpu().hearing_with(window).eval(),  # looks may be of an earlier run
         person=material.person,
         replay=material.replay,
-        encoder=replace(listener.identity, width=width),
+        encoder=encoder_heard,
         details=details,
     )
     save_avatar(out / AVATAR_FILE, avatar)

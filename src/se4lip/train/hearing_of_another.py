@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
-from se4lip.artifacts.avatar import SHIPPED, load_avatar
+from se4lip.artifacts.avatar import SHIPPED, Avatar, load_avatar
 from se4lip.artifacts.encoder import EncoderIdentity
 from se4lip.face.expression import MouthModel
+from se4lip.face.person import Person, same_mouth
 from se4lip.head.speech_window import SpeechWindow
 from se4lip.types import InputError
 
@@ -58,6 +60,26 @@ def known_by(given: Path | str, heard: EncoderIdentity, hidden: int) -> Known | 
         raise
     name = str(avatar.details.get("name", "unnamed"))
     return Known(name, avatar.sha256, window, avatar.person.mouth)
+
+
+def kept_hearing(given: Path | str, avatar: Avatar, person: Person) -> SpeechWindow:
+    """How ``avatar``, read from ``given``, hears: for other looks of the same ``person``.
+
+    Raises: InputError when its codes mean another mouth.
+    """
+    if not same_mouth(avatar.person, person):
+        raise InputError(
+            f"{given} was made from other recordings or another part of them, its mouth codes do "
+            "not mean this mouth: leave --keep-hearing out, and hearing is learned anew"
+        )
+    return avatar.head.speech
+
+
+def hearing_told(avatar: Avatar) -> dict[str, Any]:
+    """What the details of ``avatar`` say of its hearing, for those of a head that keeps it."""
+    details = avatar.details
+    speech = details.get("speech", details.get("recipe", {}).get("speech"))
+    return {"also": details.get("also"), "speech": speech, "hearing_kept_of": avatar.sha256}
 
 
 @torch.no_grad()
