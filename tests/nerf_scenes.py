@@ -16,15 +16,19 @@ MOUTH, EYES, LOOK = 3, 2, 1
 DISTANCE = 30.0
 
 
-def small_head(seed: int = 0, look_width: int = LOOK, **changes: object) -> NerfHead:
+def small_head(
+    seed: int = 0, look_width: int = LOOK, sway_width: int = 0, **changes: object
+) -> NerfHead:
     """A bumpy surface 8 cm wide, 30 cm before the camera, whose codes do a lot."""
     torch.manual_seed(seed)
     widths = {"mouth_width": MOUTH, "eye_width": EYES, "look_width": look_width}
     config = NerfHeadConfig(
         camera=CAMERA,
-        shell=ShellConfig(-4.0, 4.5, -5.0, 5.0, rows=12, columns=10, curves=2, **widths),
+        shell=ShellConfig(
+            -4.0, 4.5, -5.0, 5.0, rows=12, columns=10, curves=2, sway_width=sway_width, **widths
+        ),
         field=FieldConfig(rows=24, columns=20, layers=6, hidden=32, **widths),
-        backdrop=BackdropConfig(look_width, texels=20),
+        backdrop=BackdropConfig(look_width + sway_width, texels=20),
         feature_width=5,
         **changes,  # type: ignore[arg-type]
     )
@@ -35,6 +39,9 @@ def small_head(seed: int = 0, look_width: int = LOOK, **changes: object) -> Nerf
     head.field.table[:, 3] = torch.randn(len(head.field.table)) - 1
     head.shell.relief_cm.normal_().mul_(0.3)
     head.backdrop.rest.copy_(still(1)[0])
+    if sway_width:
+        head.sway.fit(still(20) + 0.05 * torch.randn(20, 3, 4))
+        head.shell.mouth_share.uniform_()
     return head.requires_grad_(True).eval()
 
 

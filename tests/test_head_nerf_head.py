@@ -25,10 +25,12 @@ def first(parts: Driven) -> list[torch.Tensor]:
     return [part[0] for part in parts]
 
 
-@pytest.mark.parametrize("look_width", [LOOK, 0])
+@pytest.mark.parametrize(("look_width", "sway_width"), [(LOOK, 0), (0, 0), (LOOK, 6)])
 @pytest.mark.parametrize("holes", [False, True], ids=["full", "empty cells"])
-def test_the_compiled_picture_is_the_plain_one(look_width: int, holes: bool) -> None:
-    head, parts = small_head(look_width=look_width), driven(look_width=look_width)
+def test_the_compiled_picture_is_the_plain_one(
+    look_width: int, sway_width: int, holes: bool
+) -> None:
+    head, parts = small_head(0, look_width, sway_width), driven(look_width=look_width)
     if holes:
         head.occupied.copy_(torch.rand(head.config.cells) < 0.6)
     found, want = head.draw(*first(parts)), plain(head, parts)
@@ -59,8 +61,9 @@ def test_every_code_is_seen() -> None:
         assert (head.draw(*changed) - shown).abs().max() > 1e-3, number
 
 
-def test_every_parameter_learns_from_the_picture() -> None:
-    head, parts = small_head(), driven(2)
+@pytest.mark.parametrize("sway_width", [0, 6])
+def test_every_parameter_learns_from_the_picture(sway_width: int) -> None:
+    head, parts = small_head(sway_width=sway_width), driven(2)
     pixels = pixel_centres(CAMERA).view(1, -1, 2).expand(2, -1, -1)
     drawn, present = head.colours(pixels, parts)
     assert present.min() >= 0 and present.max() <= 1
@@ -69,9 +72,10 @@ def test_every_parameter_learns_from_the_picture() -> None:
     assert untouched == {name for name, _ in head.named_parameters() if name.startswith("speech.")}
 
 
-def test_gradients_through_the_whole_head() -> None:
+@pytest.mark.parametrize("sway_width", [0, 6])
+def test_gradients_through_the_whole_head(sway_width: int) -> None:
     """In float64, against finite differences, in a random direction of all parameters."""
-    head = small_head().double()
+    head = small_head(sway_width=sway_width).double()
     parts = Driven(*(part.double() for part in driven()))
     pixels = pixel_centres(CAMERA).view(1, -1, 2).double()[:, 300:700:7]
     parameters = [p for n, p in head.named_parameters() if not n.startswith("speech.")]

@@ -177,6 +177,15 @@ def test_a_blink_bends_nothing_where_the_mouth_is() -> None:
     assert speech[0, 6:].abs().min() > 0 and not speech[0, :6].any()
 
 
+def test_a_pose_bends_nothing_where_the_mouth_is() -> None:
+    shell = flat_shell(sway_width=6)
+    shell.sway_maps.normal_()
+    shell.mouth_share[:6] = 0
+    none = shell.origin[None], torch.zeros(1, 1), torch.zeros(1, 0)
+    swayed = shell.bend(*none, torch.ones(1, 6))
+    assert swayed[0, :6].abs().min() > 0 and not swayed[0, 6:].any()
+
+
 def test_readings_of_maps_are_bilinear_and_have_true_gradients() -> None:
     maps = torch.randn(2, 4, 3, 2, dtype=torch.float64, requires_grad=True)
     at = (torch.rand(5, 2, dtype=torch.float64) * 1.8 - 0.9).requires_grad_()

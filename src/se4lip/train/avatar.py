@@ -202,7 +202,7 @@ def _learn_looks(
     width = window.config.feature_width
     if renderer == "nerf":
         nerf = recipe.nerf
-        field_head = start_nerf(material, width, nerf.texels_per_px, nerf.curves)
+        field_head = start_nerf(material, width, nerf.texels_per_px, nerf.curves, recipe.sways)
         field_head = field_head.hearing_with(window)
         field_head.speech.requires_grad_(False)
         rays = RayTask(field_head.to(where), material.shown, validation, nerf)

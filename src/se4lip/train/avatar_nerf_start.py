@@ -19,6 +19,7 @@ from se4lip.head.nerf.field import FieldConfig
 from se4lip.head.nerf.head import NerfHead, NerfHeadConfig
 from se4lip.head.nerf.shell import Shell, ShellConfig
 from se4lip.head.splat.canonical import FACE_OVAL, Canonical
+from se4lip.head.sway import SWAY_WIDTH
 from se4lip.train.avatar_material import Material
 from se4lip.train.avatar_start import canonical_of, plate_of, reference_of
 
@@ -33,7 +34,7 @@ _CM_PER_MAP_CELL = 0.35
 
 
 def start_nerf(
-    material: Material, feature_width: int, texels_per_px: float, curves: int
+    material: Material, feature_width: int, texels_per_px: float, curves: int, sways: bool
 ) -> NerfHead:
     """A head that shows its person from one reference picture, not yet trained."""
     person, shown = material.person, material.shown
@@ -58,6 +59,7 @@ def start_nerf(
         "eye_width": shown.motion.eyes.shape[1],
         "look_width": shown.motion.look.shape[1],
     }
+    sway_width = SWAY_WIDTH if sways else 0
     texel_cm = cm_per_px / texels_per_px
     head = NerfHead(
         NerfHeadConfig(
@@ -70,16 +72,19 @@ def start_nerf(
                 rows=texels(top, bottom, _CM_PER_MAP_CELL),
                 columns=texels(left, right, _CM_PER_MAP_CELL),
                 curves=curves,
+                sway_width=sway_width,
                 **codes,
             ),
             field=FieldConfig(
                 rows=texels(top, bottom, texel_cm), columns=texels(left, right, texel_cm), **codes
             ),
-            backdrop=BackdropConfig(codes["look_width"], round(1.2 * camera.width_px)),
+            backdrop=BackdropConfig(codes["look_width"] + sway_width, round(1.2 * camera.width_px)),
             feature_width=feature_width,
         )
     )
     with torch.no_grad():
+        if sways:
+            head.sway.fit(torch.from_numpy(shown.motion.camera_from_head))
         head.shell.origin.copy_(torch.from_numpy(open_code))
         _fit_shell(head.shell, canonical, torch.from_numpy(shown.mouth))
         head.backdrop.rest.copy_(rest)

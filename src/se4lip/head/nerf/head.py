@@ -23,6 +23,7 @@ from se4lip.head.nerf.sampling import head_rays, sample
 from se4lip.head.nerf.shell import Shell, ShellConfig
 from se4lip.head.nerf.volume import composite, weights
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
+from se4lip.head.sway import Sway
 from se4lip.types import Camera, InputError
 
 _CELL_TEXELS = 4
@@ -75,6 +76,8 @@ class NerfHead(LearnedHead):
         super().__init__()
         self.config = config
         self.shell, self.field = Shell(config.shell), Field(config.field)
+        if config.shell.sway_width:
+            self.sway = Sway()
         self.backdrop = Backdrop(config.camera, config.backdrop)
         # the largest share of a pixel that each cell of the shell has had lately
         self.register_buffer("cell_weight", torch.ones(config.cells))
@@ -127,7 +130,7 @@ class NerfHead(LearnedHead):
         pixels = pixel_centres(camera).flatten(0, 1)[None]
         behind = self._behind(pixels, driven, camera)[0]
         codes = self.field.codes(*driven[:3])[0]
-        bent = self.shell.bend(*driven[:3])[0]
+        bent = self._bend(driven)[0]
         cached = self._cached if self.shortcut == "cached-density" else NO_CACHE
         size = camera.width_px, camera.height_px
         seen = camera
@@ -146,8 +149,16 @@ class NerfHead(LearnedHead):
     ) -> Float[Tensor, "P n 3"]:
         trained = pixels * (self.camera.width_px / camera.width_px)
         poses = driven.camera_from_head, driven.camera_from_torso
-        found: Tensor = self.backdrop(trained, driven.look, *poses)
+        look = driven.look
+        if self.config.shell.sway_width:  # to what is behind the head, the pose is one more look
+            look = torch.cat((look, self.sway(driven.camera_from_head)), dim=1)
+        found: Tensor = self.backdrop(trained, look, *poses)
         return found
+
+    def _bend(self, driven: Driven) -> Float[Tensor, "P rows columns 3"]:
+        sways = bool(self.config.shell.sway_width)
+        sway = self.sway(driven.camera_from_head) if sways else None
+        return self.shell.bend(driven.mouth, driven.eyes, driven.look, sway)
 
     def colours(
         self,
@@ -166,7 +177,7 @@ class NerfHead(LearnedHead):
         behind = self._behind(pixels, driven, camera)
         frames, per_frame, _ = pixels.shape
         frame = torch.arange(frames, device=pixels.device).repeat_interleave(per_frame)
-        bent = self.shell.bend(*driven[:3])
+        bent = self._bend(driven)
         with torch.no_grad():
             origins, directions = head_rays(
                 pixels.flatten(0, 1), camera, driven.camera_from_head[frame]

@@ -36,6 +36,7 @@ class ShellConfig:
     front_cm: float = 0.8
     behind_cm: float = 1.6
     fade_cm: float = 1.2
+    sway_width: int = 0  # of what the head's pose says (`head.sway`)
 
     @property
     def thickness_cm(self) -> float:
@@ -62,6 +63,8 @@ class Shell(nn.Module):
         self.mouth_maps = nn.Parameter(torch.zeros(mouth, *shape, 3))
         self.eye_maps = nn.Parameter(torch.zeros(config.eye_width, *shape, 3))
         self.look_maps = nn.Parameter(torch.zeros(config.look_width, *shape, 3))
+        if config.sway_width:
+            self.sway_maps = nn.Parameter(torch.zeros(config.sway_width, *shape, 3))
         self.curves = nn.Sequential(
             nn.Linear(config.mouth_width, config.hidden),
             nn.SiLU(),
@@ -70,7 +73,11 @@ class Shell(nn.Module):
         )
 
     def bend(
-        self, mouth: Float[Tensor, "P K"], eyes: Float[Tensor, "P E"], look: Float[Tensor, "P L"]
+        self,
+        mouth: Float[Tensor, "P K"],
+        eyes: Float[Tensor, "P E"],
+        look: Float[Tensor, "P L"],
+        sway: Float[Tensor, "P S"] | None = None,
     ) -> Float[Tensor, "P rows columns 3"]:
         """The way back, in centimetres, from each place of a frame to the canonical face."""
         offset = mouth - self.origin
@@ -78,7 +85,12 @@ class Shell(nn.Module):
         weights = torch.cat((offset, bent), dim=-1)
         back = torch.einsum("pj,jyxc->pyxc", weights, self.mouth_maps) * self.mouth_share[..., None]
         blink = torch.einsum("pj,jyxc->pyxc", eyes, self.eye_maps) * self.eye_share[..., None]
-        return back + blink + torch.einsum("pj,jyxc->pyxc", look, self.look_maps)
+        back = back + blink + torch.einsum("pj,jyxc->pyxc", look, self.look_maps)
+        if sway is None or not self.config.sway_width:
+            return back
+        # A pose must not speak: few pictures cannot tell it from what was said just then.
+        swayed = torch.einsum("pj,jyxc->pyxc", sway, self.sway_maps)
+        return back + swayed * (1 - self.mouth_share[..., None])
 
     def surface(self, bent: Float[Tensor, "P rows columns 3"]) -> Float[Tensor, "P rows columns"]:
         """The relief of each frame: where the canonical one has gone."""
