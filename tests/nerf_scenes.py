@@ -41,7 +41,7 @@ def small_head(
     head.backdrop.rest.copy_(still(1)[0])
     if sway_width:
         head.sway.fit(still(20) + 0.05 * torch.randn(20, 3, 4))
-        head.shell.mouth_share.uniform_()
+        head.shell.sway_share.uniform_()
     return head.requires_grad_(True).eval()
 
 

@@ -177,10 +177,10 @@ def test_a_blink_bends_nothing_where_the_mouth_is() -> None:
     assert speech[0, 6:].abs().min() > 0 and not speech[0, :6].any()
 
 
-def test_a_pose_bends_nothing_where_the_mouth_is() -> None:
+def test_a_pose_bends_nothing_of_the_face() -> None:
     shell = flat_shell(sway_width=6)
     shell.sway_maps.normal_()
-    shell.mouth_share[:6] = 0
+    shell.sway_share[6:] = 0
     none = shell.origin[None], torch.zeros(1, 1), torch.zeros(1, 0)
     swayed = shell.bend(*none, torch.ones(1, 6))
     assert swayed[0, :6].abs().min() > 0 and not swayed[0, 6:].any()

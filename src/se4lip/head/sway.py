@@ -1,7 +1,8 @@
-"""What hair, neck and light do as the head moves: neither head nor torso carries them as one piece.
+"""What hair, neck and torso do as the head moves, which no rigid piece does.
 
-Long hair hangs while the head nods under it, a neck bends, a face turns to the light. The head's
-pose alone says much of it: six numbers, of which learned directions follow linearly.
+Long hair hangs while the head nods under it, a neck bends, light and shadow change. The head's pose
+alone says much of it: six numbers, which what is around the face follows linearly. The face itself
+does not: few pictures cannot tell a pose from what was said just then, and a pose must not speak.
 """
 
 from __future__ import annotations

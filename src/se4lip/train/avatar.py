@@ -62,7 +62,7 @@ class AvatarRecipe:
     material: MaterialConfig = field(default_factory=MaterialConfig)
     canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
     curves: int = 12  # nonlinear functions of a code (`splat.deform`)
-    sways: bool = True  # hair, neck and light go with the head's pose (`head.sway`)
+    sways: bool = True  # hair, neck and torso go with the head's pose (`head.sway`)
     hidden: int = 64  # of the speech window
     voices: int = (
         2  # other voices in which each take is also heard, so that any voice moves the lips

@@ -123,6 +123,11 @@ def _fit_shell(shell: Shell, canonical: Canonical, mouths: Float[Tensor, "M K"])
     share = _carried(nodes, points, canonical.mouth_share[:, None])[:, 0]
     shell.mouth_share.copy_(share.view(shell.mouth_share.shape).clamp(0, 1))
     shell.eye_share.copy_(1 - shell.mouth_share)
+    if config.sway_width:
+        around = (torch.arange(len(points)) >= canonical.runs[4]).float()
+        shell.sway_share.copy_(
+            _carried(nodes, points, around[:, None]).view(shell.sway_share.shape)
+        )
     low = torch.nonzero(share > 0)[:, 0]
     moving, basis = points[follows], canonical.mouth_basis_cm[:, follows]
     basis = basis * canonical.mouth_share[follows, None]

@@ -47,8 +47,6 @@ def start_head(
             branch.share.copy_(share[rows])
         if sways:
             head.sway.fit(torch.from_numpy(shown.motion.camera_from_head))
-            # A pose must not speak: few pictures cannot tell it from what was said just then.
-            head.swaying.share.copy_(1 - canonical.mouth_share)
         for branch in (head.interior, head.face):
             branch.origin.copy_(torch.from_numpy(open_code))
         pixels = _coloured(head, material, open_code)

@@ -49,6 +49,7 @@ class Shell(nn.Module):
     relief_cm: Tensor
     mouth_share: Tensor
     eye_share: Tensor
+    sway_share: Tensor
     origin: Tensor
 
     def __init__(self, config: ShellConfig) -> None:
@@ -64,6 +65,7 @@ class Shell(nn.Module):
         self.eye_maps = nn.Parameter(torch.zeros(config.eye_width, *shape, 3))
         self.look_maps = nn.Parameter(torch.zeros(config.look_width, *shape, 3))
         if config.sway_width:
+            self.register_buffer("sway_share", torch.ones(shape))
             self.sway_maps = nn.Parameter(torch.zeros(config.sway_width, *shape, 3))
         self.curves = nn.Sequential(
             nn.Linear(config.mouth_width, config.hidden),
@@ -88,9 +90,8 @@ class Shell(nn.Module):
         back = back + blink + torch.einsum("pj,jyxc->pyxc", look, self.look_maps)
         if sway is None or not self.config.sway_width:
             return back
-        # A pose must not speak: few pictures cannot tell it from what was said just then.
         swayed = torch.einsum("pj,jyxc->pyxc", sway, self.sway_maps)
-        return back + swayed * (1 - self.mouth_share[..., None])
+        return back + swayed * self.sway_share[..., None]
 
     def surface(self, bent: Float[Tensor, "P rows columns 3"]) -> Float[Tensor, "P rows columns"]:
         """The relief of each frame: where the canonical one has gone."""

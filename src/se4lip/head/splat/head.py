@@ -42,7 +42,7 @@ class SplatHeadConfig:
     look_width: int
     curves: int = 12
     speech_hidden: int = 64
-    sways: bool = False  # hair, neck and light with the head's pose (`head.sway`)
+    sways: bool = False  # hair, neck and torso with the head's pose (`head.sway`)
 
 
 class SplatHead(LearnedHead):
@@ -63,7 +63,7 @@ class SplatHead(LearnedHead):
         self.look = Branch(BranchConfig(interior, total, config.look_width, 0))
         if config.sways:
             self.sway = Sway()
-            self.swaying = Branch(BranchConfig(interior, total, SWAY_WIDTH, 0))
+            self.swaying = Branch(BranchConfig(rest, total, SWAY_WIDTH, 0))
             self.plate_sway = nn.Parameter(torch.zeros(SWAY_WIDTH, 3, 16, 16))
         self.plate = nn.Parameter(torch.zeros(config.camera.height_px, config.camera.width_px, 3))
         self.plate_look = nn.Parameter(torch.zeros(config.look_width, 3, 16, 16))
@@ -82,7 +82,8 @@ class SplatHead(LearnedHead):
         raw = self.raw
         change = self.look(look)
         if self.config.sways:
-            change = change + self.swaying(self.sway(camera_from_head))
+            swayed = self.swaying(self.sway(camera_from_head))
+            change = change + functional.pad(swayed, (0, 0, self.swaying.config.start, 0))
         driven = ((self.interior, mouth), (self.face, mouth), (self.eyes, eyes))
         for branch, code in driven:
             start, stop = branch.config.start, branch.config.stop
