@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from se4lip.features.catalogue import OURS
+from se4lip.bench.kinds import COMPARED
 from se4lip.metrics.comparison import (
     area_under_roc,
     explained_variance,
@@ -49,14 +49,7 @@ class AmbiguityConfig:
     seed: Of pairs and resamples.
     """
 
-    features: tuple[str, ...] = (
-        OURS,
-        "logmel",
-        "mfcc",
-        "whisper-tiny.en",
-        "whisper-base",
-        "phoneme",
-    )
+    features: tuple[str, ...] = COMPARED
     train_clips: int = 186
     validation_clips: int = 24
     test_clips: int | None = None

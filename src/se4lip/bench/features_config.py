@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from se4lip.features.catalogue import OURS
+from se4lip.bench.kinds import COMPARED
 from se4lip.types import InputError
 
 
@@ -27,14 +27,7 @@ class FeaturesConfig:
     folds: Of a data set with fewer than ten recordings, all of which is asked about.
     """
 
-    features: tuple[str, ...] = (
-        OURS,
-        "logmel",
-        "mfcc",
-        "whisper-tiny.en",
-        "whisper-base",
-        "phoneme",
-    )
+    features: tuple[str, ...] = COMPARED
     encoders: tuple[str, ...] = ()
     seeds: int = 3
     steps: int = 900
