@@ -102,6 +102,19 @@ def test_what_no_gaussian_covers_is_the_plate(head):
     torch.testing.assert_close(picture, torch.full((32, 32, 3), 0.4))
 
 
+def test_an_enlarged_plate_is_kept_and_yet_follows_the_plate(head):
+    driven = (torch.zeros(2), torch.zeros(3), torch.zeros(1), STILL, STILL)
+    with torch.no_grad():
+        head.raw["opacity_logits"][:] = -20
+        for brightness in (0.2, 0.7):
+            head.plate.fill_(brightness)
+            for size in (64, 48):  # each is the other's predecessor once
+                want = torch.full((size, size, 3), brightness)
+                torch.testing.assert_close(head.draw(*driven, size), want)
+    head.draw(*driven, 64).sum().backward()
+    assert head.plate.grad is not None and (head.plate.grad > 0).all()
+
+
 def test_one_picture_comes_of_each_row(head):
     frames = 3
     poses = np.repeat(STILL.numpy()[None], frames, axis=0)

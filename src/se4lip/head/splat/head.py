@@ -66,6 +66,7 @@ class SplatHead(LearnedHead):
             self.swaying = Branch(BranchConfig(rest, total, SWAY_WIDTH, 0))
             self.plate_sway = nn.Parameter(torch.zeros(SWAY_WIDTH, 3, 16, 16))
         self.plate = nn.Parameter(torch.zeros(config.camera.height_px, config.camera.width_px, 3))
+        self._enlarged_plate: tuple[object, Tensor] | None = None
         self.plate_look = nn.Parameter(torch.zeros(config.look_width, 3, 16, 16))
         self.speech = SpeechWindow(
             SpeechWindowConfig(config.feature_width, mouth, config.speech_hidden)
@@ -119,15 +120,32 @@ class SplatHead(LearnedHead):
         )
 
     def background(
-        self, look: Float[Tensor, " L"], camera_from_head: Float[Tensor, "3 4"]
+        self,
+        look: Float[Tensor, " L"],
+        camera_from_head: Float[Tensor, "3 4"],
+        camera: Camera | None = None,
     ) -> Float[Tensor, "H W 3"]:
+        """What no Gaussian covers, for ``camera``; None is the one trained with."""
+        camera = camera or self.config.camera
         tint = torch.einsum("l,lchw->chw", look, self.plate_look)
         if self.config.sways:
             sway = self.sway(camera_from_head)
             tint = tint + torch.einsum("l,lchw->chw", sway, self.plate_sway)
-        size = self.plate.shape[:2]
+        size = (camera.height_px, camera.width_px)
         tint = functional.interpolate(tint[None], size, mode="bilinear", align_corners=False)[0]
-        return self.plate + tint.permute(1, 2, 0)
+        return self._plate(size) + tint.permute(1, 2, 0)
+
+    def _plate(self, size: tuple[int, int]) -> Float[Tensor, "H W 3"]:
+        """The plate in another size, kept for the next frame: enlarging it takes a quarter of
+        the time of a frame at 512x512."""
+        if size == self.plate.shape[:2]:
+            return self.plate
+        if torch.is_grad_enabled():
+            return _enlarged(self.plate, size)
+        made_of = size, self.plate.data_ptr(), self.plate._version
+        if self._enlarged_plate is None or self._enlarged_plate[0] != made_of:
+            self._enlarged_plate = made_of, _enlarged(self.plate, size)
+        return self._enlarged_plate[1]
 
     def draw(
         self,
@@ -139,21 +157,21 @@ class SplatHead(LearnedHead):
         width_px: int | None = None,
     ) -> Float[Tensor, "H W 3"]:
         """One frame; differentiable. ``width_px`` None is the size trained at."""
-        camera, background = self.config.camera, self.background(look, camera_from_head)
-        scale = 1.0
+        camera, scale = self.config.camera, 1.0
         if width_px is not None and width_px != camera.width_px:
             scale = width_px / camera.width_px
             camera = resized(camera, width_px, round(camera.height_px * scale))
-            background = functional.interpolate(
-                background.permute(2, 0, 1)[None],
-                (camera.height_px, camera.width_px),
-                mode="bicubic",
-                align_corners=False,
-            )[0].permute(1, 2, 0)
+        background = self.background(look, camera_from_head, camera)
         gaussians = self.gaussians(mouth, eyes, look, camera_from_head)
         placed = self.posed(gaussians, camera_from_head, camera_from_torso)
         low_pass = RasterConfig(eps2d_px2=EPS2D_PX2 * scale**2)
         return rasterize(placed, camera, background.contiguous(), config=low_pass)[0]
+
+
+def _enlarged(picture: Float[Tensor, "H W 3"], size: tuple[int, int]) -> Float[Tensor, "h w 3"]:
+    channels_first = picture.permute(2, 0, 1)[None]
+    large = functional.interpolate(channels_first, size, mode="bicubic", align_corners=False)
+    return large[0].permute(1, 2, 0).contiguous()
 
 
 def quat_from_rotation(rotation: Float[Tensor, "3 3"]) -> Float[Tensor, " 4"]:
