@@ -21,7 +21,8 @@ from PIL import Image
 
 from se4lip.audio.voice_activity import speech_frames
 from se4lip.io.dataset import open_dataset
-from se4lip.io.video import read_frames, write_video
+from se4lip.io.video import read_frames
+from se4lip.io.video_writing import write_video
 from se4lip.metrics import landmarks
 from se4lip.prepare import mediapipe_tracker
 from se4lip.train.split import clips_of

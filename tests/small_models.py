@@ -60,10 +60,14 @@ def small_avatar(sways: bool = False) -> Avatar:
         value.data.add_(0.2 * torch.randn_like(value))
     if sways:
         head.swaying.vectors.data.mul_(0.3)  # of codes up to 3
+        head.sway.mean.normal_()
+        head.sway.spread.uniform_(0.2, 0.5)  # some poses are beyond what codes can say
     for branch in (head.interior, head.face, head.eyes, head.look):
         branch.origin.normal_()
         branch.share.uniform_()
     head.speech.feature_mean.normal_()
+    head.speech.noise_weight.normal_()
+    head.speech.noise_bias.fill_(1.5)
     random = np.random.default_rng(0)
     poses = np.zeros((9, 3, 4), np.float32)
     if sways:

@@ -160,13 +160,35 @@ def test_what_seen_could_not_heed_is_refused(made, tmp_path, capsys, flags, sent
     assert not (tmp_path / "out").exists()
 
 
-def test_what_would_teach_hearing_is_refused_where_hearing_is_kept(made, tmp_path, capsys) -> None:
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        (("--features", "logmel", "--hearing-of", "none"), "--features and --hearing-of"),
+        (("--certainty", "7", "--noise.sounds", "3"), "--noise and --certainty"),
+        (("--also-still", "rain.wav"), "--also-still"),
+        (
+            ("--seen", "SEEN", "--also-spoken", "talk.wav", "--hidden", "9"),
+            "--also-spoken and --hidden",
+        ),
+    ],
+)
+def test_what_would_teach_hearing_is_refused_where_hearing_is_kept(
+    made, tmp_path, capsys, flags, refused
+) -> None:
     kept = made / "avatar.safetensors"
     given = ("train", "avatar", made / "dataset", "-o", tmp_path / "out", "--keep-hearing", kept)
-    assert cli.main([*map(str, given), "--features", "logmel", "--hearing-of", "none"]) == 2
-    sentence = "with --keep-hearing no hearing is learned: leave --features and --hearing-of out"
+    given += tuple(kept if flag == "SEEN" else flag for flag in flags)
+    assert cli.main([*map(str, given)]) == 2
+    sentence = f"with --keep-hearing no hearing is learned: leave {refused} out"
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_noise_of_a_head_that_hears_files_cannot_be_known(made, tmp_path, capsys) -> None:
+    kept = made / "avatar.safetensors"
+    given = ("train", "avatar", made / "dataset", "-o", tmp_path / "out")
+    assert cli.main([*map(str, given), "--seen", str(kept), "--keep-hearing", str(kept)]) == 2
+    assert "what noise is in them cannot be known" in capsys.readouterr().err
 
 
 def test_a_real_video_without_a_face_cannot_be_judged(made: Path) -> None:

@@ -48,20 +48,29 @@ def means(graph, avatar, rows, first):
     return graph.run(["means"], inputs)[0]
 
 
-@pytest.fixture(params=[(0.0, 9, 7), (2.0, PAST_CONTEXT, FUTURE_CONTEXT)], ids=["plain", "certain"])
+@pytest.fixture(
+    params=[
+        (0.0, 0.0, 9, 7),
+        (2.0, 0.0, 33, FUTURE_CONTEXT),
+        (1.0, 2.0, PAST_CONTEXT, FUTURE_CONTEXT),
+    ],
+    ids=["plain", "certain", "wary"],
+)
 def hearing(request):
-    """A head whose gate asks for that certainty, and the rows that then decide a frame."""
-    certainty, before, after = request.param
+    """A head whose gate asks for that certainty, and so much more after noise, and the rows that
+    then decide a frame."""
+    certainty, wariness, before, after = request.param
     avatar = small_avatar()
     avatar.head.speech.certainty.fill_(certainty)
+    avatar.head.speech.wariness.fill_(wariness)
     return avatar, session(deformation_graph(avatar.head).model({})), before, after
 
 
 def test_the_rows_around_a_frame_decide_its_gaussians(hearing):
     """What docs/export.md tells a live program to give."""
     avatar, graph, before, after = hearing
-    features = np.random.default_rng(0).standard_normal((1, 60, 8)).astype(np.float32)
-    frame = 40
+    features = np.random.default_rng(0).standard_normal((1, 140, 8)).astype(np.float32)
+    frame = 120
     alone = means(graph, avatar, features[:, frame - before : frame + after + 1], before)
     whole = means(graph, avatar, features, frame)
     np.testing.assert_allclose(alone, whole, rtol=0, atol=1e-5)
@@ -73,10 +82,10 @@ def test_the_rows_around_a_frame_decide_its_gaussians(hearing):
 
 def test_three_rows_after_a_frame_give_what_the_page_shows_after_200_ms(hearing):
     avatar, graph, before, _ = hearing
-    head, frame = avatar.head, 40
-    features = np.random.default_rng(1).standard_normal((60, 8)).astype(np.float32)
+    head, frame = avatar.head, 120
+    features = np.random.default_rng(1).standard_normal((140, 8)).astype(np.float32)
     rows = features[frame - before : frame + LOOKAHEAD_FRAMES + 1]
-    assert (LOOKAHEAD_FRAMES, before + 1 + LOOKAHEAD_FRAMES) in {(3, 13), (3, 37)}
+    assert (LOOKAHEAD_FRAMES, before + 1 + LOOKAHEAD_FRAMES) in {(3, 13), (3, 37), (3, 103)}
     _, codes = hear(head, start_hearing(head), torch.from_numpy(features), LOOKAHEAD_FRAMES)
     eyes, look = (torch.from_numpy(x[0]) for x in (avatar.replay.eyes, avatar.replay.look))
     with torch.inference_mode():

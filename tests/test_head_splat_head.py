@@ -4,6 +4,7 @@ import torch
 
 from poses import pose_from_vector
 from se4lip.head.base import Motion
+from se4lip.head.splat.gaussians import RawGaussians
 from se4lip.head.splat.head import SplatHead, SplatHeadConfig, quat_from_rotation, quat_product
 from se4lip.head.splat.raster_oracle import rotation_from_quat
 from se4lip.types import Camera
@@ -111,8 +112,17 @@ def test_an_enlarged_plate_is_kept_and_yet_follows_the_plate(head):
             for size in (64, 48):  # each is the other's predecessor once
                 want = torch.full((size, size, 3), brightness)
                 torch.testing.assert_close(head.draw(*driven, size), want)
+                assert head._plate((size, size)) is head._plate((size, size))
     head.draw(*driven, 64).sum().backward()
     assert head.plate.grad is not None and (head.plate.grad > 0).all()
+
+
+def test_a_head_made_in_inference_mode_is_drawn_in_any_size(head):
+    with torch.inference_mode():
+        twin = SplatHead(head.config, RawGaussians(**head.raw))
+        twin.load_state_dict(head.state_dict())
+        codes = torch.zeros(2), torch.zeros(3), torch.zeros(1), STILL, STILL
+        torch.testing.assert_close(twin.draw(*codes, 64), head.draw(*codes, 64))
 
 
 def test_one_picture_comes_of_each_row(head):

@@ -15,6 +15,7 @@ from se4lip.audio.voice_activity import speech_frames
 from se4lip.face.expression import fit_mouth
 from se4lip.face.pose import apply, project_px
 from se4lip.features.catalogue import load_features
+from se4lip.head.gate import noisy
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.io.audio import read_speech
 from se4lip.io.dataset import open_dataset
@@ -23,7 +24,8 @@ from se4lip.io.weights import load_weights, save_weights
 from se4lip.mesh import LIPS, OUTER_LIPS
 from se4lip.metrics.landmarks import correlation
 from se4lip.speak_audio import mouth_codes, speak
-from se4lip.train.avatar import relisten, train_avatar
+from se4lip.train.avatar import train_avatar
+from se4lip.train.avatar_again import make_wary, relisten
 from se4lip.train.avatar_material import MaterialConfig, Take, gather, most_alike, takes_of
 from se4lip.train.avatar_noise import NoiseConfig
 from se4lip.train.avatar_speech import Heard, MouthTask, aperture_cm, resting_code
@@ -103,6 +105,97 @@ def test_other_looks_may_keep_what_was_heard(made, tmp_path):
     assert second.encoder == first.encoder
     assert second.details["also"] == first.details["also"]
     assert second.details["hearing_kept_of"] == first.sha256
+    assert second.details["recipe"]["pictures"]["steps"] == 3
+
+
+def test_what_hearing_was_not_learned_by_is_not_told(made, tmp_path):
+    folder, file, _ = made
+    pictures = replace(RECIPE.pictures, steps=1, validate_every=1)
+    again = train_avatar(
+        *(folder / "dataset", tmp_path, replace(RECIPE, pictures=pictures, certainty=7.0)),
+        keep_hearing=file,
+        report=lambda text: None,
+    )
+    told = load_avatar(again).details
+    assert told["recipe"]["certainty"] == RECIPE.certainty
+    anew = relisten(
+        folder / "dataset",
+        tmp_path / "anew",
+        replace(RECIPE, speech=replace(RECIPE.speech, steps=2, validate_every=2), certainty=6.0),
+        again,
+        features=folder / "features",
+        report=lambda text: None,
+    )
+    told = load_avatar(anew).details
+    assert "hearing_kept_of" not in told
+    assert told["recipe"]["certainty"] == 6 and told["recipe"]["pictures"]["steps"] == 1
+
+
+def test_looks_begin_alike_however_hearing_was_learned(made, tmp_path):
+    folder, file, _ = made
+    pictures = replace(RECIPE.pictures, steps=1, validate_every=1)
+    speech = replace(RECIPE.speech, steps=3, validate_every=3)
+    recipe = replace(RECIPE, pictures=pictures, speech=speech)
+    said = {"report": lambda text: None}
+    kept = train_avatar(folder / "dataset", tmp_path / "kept", recipe, keep_hearing=file, **said)
+    given = {"features": folder / "features"}
+    anew = train_avatar(folder / "dataset", tmp_path / "anew", recipe, **given, **said)
+    first, second = (load_weights(one, kind="avatar")[0] for one in (kept, anew))
+    differ = {name for name in first if not torch.equal(first[name], second[name])}
+    assert differ and all(name.startswith("head.speech.") for name in differ)
+
+
+def test_another_kept_hearing_is_another_run(made, tmp_path):
+    folder, file, _ = made
+    pictures = replace(RECIPE.pictures, steps=1, validate_every=1)
+    wider = replace(RECIPE.speech, steps=2, validate_every=2)
+    other = relisten(
+        *(folder / "dataset", tmp_path, replace(RECIPE, speech=wider, hidden=20), file),
+        features=folder / "features",
+        report=lambda text: None,
+    )
+    recipe = replace(RECIPE, pictures=pictures)
+    said = {"report": lambda text: None}
+    run = folder / "dataset", tmp_path / "run", recipe
+    train_avatar(*run, keep_hearing=file, **said)
+    with pytest.raises(InputError, match=r"is of a run with another .*hidden"):
+        train_avatar(*run, keep_hearing=other, **said)
+
+
+def test_a_head_is_made_wary_of_noise_and_keeps_all_else(made, tmp_path):
+    folder, file, _ = made
+    speech = replace(RECIPE.speech, steps=2, validate_every=2)
+    noise = NoiseConfig(sounds=9, seconds=1.0)
+    said = {"report": lambda text: None}
+    hears = relisten(
+        *(folder / "dataset", tmp_path / "hears", replace(RECIPE, speech=speech), file),
+        features="logmel",
+        **said,
+    )
+    recipe = replace(RECIPE, noise=noise, certainty=2.0, wariness=4.0)
+    wary = make_wary(folder / "dataset", tmp_path / "wary", recipe, hears, hears, **said)
+    before, after = (load_weights(one, kind="avatar")[0] for one in (hears, wary))
+    differ = {name for name in before if not torch.equal(before[name], after[name])}
+    names = ["certainty", "wariness", "noise_weight", "noise_bias"]
+    assert differ == {f"head.speech.{name}" for name in names}
+    avatar = load_avatar(wary)
+    assert avatar.encoder == load_avatar(hears).encoder
+    told = avatar.details["recipe"]
+    assert (told["wariness"], told["noise"]["sounds"], told["speech"]["steps"]) == (4, 9, 2)
+    # A hiss is noise, and what the puppet says is none.
+    hiss = np.random.default_rng(0).normal(size=32_000).astype(np.float32) / 10
+    window, listen = avatar.head.speech, load_features("logmel")
+    talk = open_dataset(folder / "dataset").clip("take00").speech.samples
+    with torch.inference_mode():
+        rows = [window.normalised(torch.from_numpy(listen(one))) for one in (hiss, talk)]
+        hissed, spoken = (noisy(one @ window.noise_weight + window.noise_bias) for one in rows)
+    assert (hissed[25:] > 0.5).all() and spoken.mean() < 0.2
+
+
+def test_noise_of_files_cannot_be_known(made, tmp_path):
+    folder, file, _ = made
+    with pytest.raises(InputError, match="hears files in features, of named clips alone"):
+        make_wary(folder / "dataset", tmp_path, RECIPE, file, file, report=lambda text: None)
 
 
 def test_what_a_stranger_heard_is_not_kept(made, tmp_path):
@@ -111,7 +204,10 @@ def test_what_a_stranger_heard_is_not_kept(made, tmp_path):
     mouth = replace(avatar.person.mouth, basis_cm=1.1 * avatar.person.mouth.basis_cm)
     stranger = replace(avatar, person=replace(avatar.person, mouth=mouth))
     save_avatar(tmp_path / "stranger.safetensors", stranger)
-    with pytest.raises(InputError, match="was made from other recordings or another part of them"):
+    with pytest.raises(
+        InputError,
+        match=r"^the mouth codes of .*stranger.safetensors do not mean this mouth: give the rec",
+    ):
         train_avatar(
             *(folder / "dataset", tmp_path / "out", RECIPE),
             keep_hearing=tmp_path / "stranger.safetensors",
@@ -158,6 +254,14 @@ def test_recordings_are_refused_where_features_are_files(made, tmp_path, given):
             report=lambda text: None,
             **{given: [talk]},
         )
+
+
+def test_it_sways_by_how_far_its_poses_lie_from_their_mean(made):
+    """Over all takes codes are of mean 0 and spread 1; what is replayed is a part of them."""
+    avatar = load_avatar(made[1])
+    codes = avatar.head.sway(torch.from_numpy(avatar.replay.camera_from_head))
+    assert codes.mean(0).abs().max() < 0.5
+    assert (codes.std(0) > 0.5).all() and codes.std(0).max() < 1.5
 
 
 def test_an_open_mouth_is_drawn_darker_than_a_closed_one(made):

@@ -17,7 +17,8 @@ from se4lip.io.video import probe_video
 from se4lip.io.weights import load_weights, save_weights
 from se4lip.mesh import OUTER_LIPS
 from se4lip.speak_audio import speak
-from se4lip.train.avatar import AvatarRecipe, relisten, train_avatar
+from se4lip.train.avatar import AvatarRecipe, train_avatar
+from se4lip.train.avatar_again import relisten
 from se4lip.train.avatar_material import MaterialConfig
 from se4lip.train.avatar_nerf import NerfRecipe, relative_ray_rate
 from se4lip.train.avatar_speech import aperture_cm
@@ -73,6 +74,18 @@ def test_an_open_mouth_is_drawn_darker_than_a_closed_one(made):
     pictures = avatar.head.pictures(chosen, avatar.replay[[0, 0]])
     closed, opened = (p[y - 2 : y + 4, x - 4 : x + 5].mean() for p in pictures)
     assert opened < closed - 20  # of 255
+
+
+def test_what_sways_with_its_pose_is_around_the_face(made):
+    avatar = load_avatar(made[1])
+    codes = avatar.head.sway(torch.from_numpy(avatar.replay.camera_from_head))
+    assert codes.mean(0).abs().max() < 0.5
+    assert (codes.std(0) > 0.5).all() and codes.std(0).max() < 1.5
+    share = avatar.head.shell.sway_share
+    rows, columns = share.shape[-2:]
+    middle = share[..., rows // 2 - 1 : rows // 2 + 2, columns // 2 - 1 : columns // 2 + 2]
+    assert middle.max() < 0.05
+    assert share[..., 0, :].min() > 0.9
 
 
 def test_the_avatar_looks_like_the_puppet(made):

@@ -11,7 +11,8 @@ from se4lip.artifacts.avatar import SHIPPED, load_avatar
 from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity
 from se4lip.face.expression import MouthModel
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
-from se4lip.train.avatar import relisten, train_avatar
+from se4lip.train.avatar import train_avatar
+from se4lip.train.avatar_again import relisten
 from se4lip.train.hearing_of_another import handed_on, known_by
 from se4lip.types import InputError
 

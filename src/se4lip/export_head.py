@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from se4lip.head.speech_window import (
+from se4lip.head.gate import (
     CERTAIN_ROWS,
-    GATE_STRETCH,
-    WINDOW,
-    SpeechWindow,
+    NOISE_LIMIT,
+    NOISE_MEMORY_ROWS,
+    NOISE_ROWS,
+    NOISY,
+    STRETCH,
 )
+from se4lip.head.speech_window import WINDOW, SpeechWindow
 from se4lip.head.splat.deform import CHANGES, COLOUR, LOG_SCALE, MEAN, OPACITY, Branch
 from se4lip.head.splat.head import SplatHead
 from se4lip.head.sway import FARTHEST, Sway, turn_and_place
@@ -76,15 +79,16 @@ def _sway(g: Graph, sway: Sway, pose: str) -> str:
 
 def _codes(g: Graph, speech: SpeechWindow, features: str) -> str:
     """Features [B, T, D] to mouth codes [B, T, K]."""
-    x = g("Mul", g("Sub", features, array(speech.feature_mean)), array(speech.feature_scale))
-    x = g("Transpose", g.gelu(g.linear(x, speech.project)), perm=[0, 2, 1])
+    normal = g("Mul", g("Sub", features, array(speech.feature_mean)), array(speech.feature_scale))
+    x = g("Transpose", g.gelu(g.linear(normal, speech.project)), perm=[0, 2, 1])
     x = g.conv(_held(g, x), speech.window)
     x = g("Transpose", g.gelu(x), perm=[0, 2, 1])
     heed = g.conv(_held(g, g("Transpose", x, perm=[0, 2, 1])), speech.heed)  # [B, 1, T]
     back, ahead = CERTAIN_ROWS
     near = g("Pad", heed, int64(0, 0, back, 0, 0, ahead), mode="edge")
     best = g("MaxPool", near, kernel_shape=[back + ahead + 1], strides=[1])
-    heed = g("Min", heed, g("Sub", best, array(speech.certainty)))
+    asked = g("Mul", _noisy(g, speech, normal), array(speech.wariness))
+    heed = g("Min", heed, g("Sub", best, g("Add", asked, array(speech.certainty))))
     codes = g.linear(g("Add", g.gelu(g.linear(x, speech.mix)), x), speech.code)
     codes = g("Transpose", codes, perm=[0, 2, 1])  # [B, K, T]
     weights = g.conv(codes, speech.attention, pads=[1, 1])
@@ -92,10 +96,25 @@ def _codes(g: Graph, speech: SpeechWindow, features: str) -> str:
     weights = g("Softmax", weights, axis=-1)
     mean = g("ReduceSum", g("Mul", _windows(g, codes, features), weights), int64(-1), keepdims=0)
     spoken, rest = g("Transpose", mean, perm=[0, 2, 1]), array(speech.rest)
-    share = g("Mul", g("Sub", g("Sigmoid", heed), np.float32(0.5)), np.float32(GATE_STRETCH))
+    share = g("Mul", g("Sub", g("Sigmoid", heed), np.float32(0.5)), np.float32(STRETCH))
     share = g("Clip", g("Add", share, np.float32(0.5)), np.float32(0), np.float32(1))
     share = g("Transpose", share, perm=[0, 2, 1])
     return g("Add", g("Mul", share, g("Sub", spoken, rest)), rest)
+
+
+def _noisy(g: Graph, speech: SpeechWindow, normal: str) -> str:
+    """`gate.noisy` of normalised features [B, T, D], [B, 1, T]."""
+    log_odds = g("MatMul", normal, array(speech.noise_weight[:, None]))
+    log_odds = g("Transpose", g("Add", log_odds, array(speech.noise_bias)), perm=[0, 2, 1])
+    limit = np.float32(NOISE_LIMIT)
+    log_odds = g("Clip", log_odds, -limit, limit)
+    before = g("Pad", log_odds, int64(0, 0, NOISE_ROWS - 1, 0, 0, 0))
+    mean = g("AveragePool", before, kernel_shape=[NOISE_ROWS], strides=[1])
+    held = g("Pad", mean, int64(0, 0, NOISE_MEMORY_ROWS, 0, 0, 0), -limit)
+    worst = g("MaxPool", held, kernel_shape=[NOISE_MEMORY_ROWS + 1], strides=[1])
+    low, high = NOISY
+    share = g("Div", g("Sub", worst, np.float32(low)), np.float32(high - low))
+    return g("Clip", share, np.float32(0), np.float32(1))
 
 
 def _held(g: Graph, x: str) -> str:

@@ -107,7 +107,7 @@ class Hearing:
         """Everything that decides what it learns; no renderer."""
         recipe = self.recipe
         parts = [
-            *(recipe.voices, recipe.hidden, recipe.certainty),
+            *(recipe.voices, recipe.hidden, recipe.certainty, recipe.wariness),
             *map(to_plain, (recipe.speech, recipe.voice)),
         ]
         before = [] if self.begun is None else [[self.begun.key, recipe.known_rate]]

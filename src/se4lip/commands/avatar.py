@@ -1,5 +1,6 @@
 """``se4lip train avatar``"""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,10 @@ from se4lip.artifacts.avatar import Renderer, load_avatar
 from se4lip.commands.shared import run
 from se4lip.commands.trained import tell_trained
 from se4lip.train.avatar import AvatarRecipe
-from se4lip.train.avatar import relisten as hear
 from se4lip.train.avatar import train_avatar as train
-from se4lip.train.hearing_of_another import AUTO
+from se4lip.train.avatar_again import make_wary
+from se4lip.train.avatar_again import relisten as hear
+from se4lip.train.hearing_of_another import AUTO, HEARING
 from se4lip.train.split import Split
 from se4lip.types import InputError
 
@@ -66,24 +68,37 @@ def train_avatar(arguments: list[str]) -> int | None:
             hearing_of: An avatar with whose knowledge of the same features hearing begins: auto is
                 the shipped one if it has any, none begins with nothing.
             keep_hearing: An avatar made from the same takes whose hearing to keep: only looks are
-                learned anew.
+                learned anew, or, with --seen too, only what noise is.
             json: Print path, steps, seconds and validation figures as JSON on standard output.
         """
         report = Console(stderr=True, highlight=False).print
         if keep_hearing is not None:
             asked = {
-                "--seen": seen,
                 "--encoder": encoder,
                 "--features": features,
-                "--feature-weights": feature_weights,
-                "--also-heard": also_heard,
-                "--also-still": also_still,
                 "--also-spoken": also_spoken,
                 "--hearing-of": hearing_of != AUTO,
             }
-            _refuse_with_kept_hearing([flag for flag, value in asked.items() if value])
+            if seen is None:
+                of_noise = {
+                    "--feature-weights": feature_weights,
+                    "--also-heard": also_heard,
+                    "--also-still": also_still,
+                }
+                asked |= of_noise
+            _refuse_with_kept_hearing(asked, recipe, knows_noise=seen is None)
         if seen is not None:
             _check_seen(seen, renderer, videos, device)
+        if seen is not None and keep_hearing is not None:
+            file = make_wary(
+                *(dataset, out, recipe, seen, keep_hearing, split, name, report),
+                feature_weights=feature_weights,
+                also_heard=also_heard,
+                also_still=also_still,
+            )
+            tell_trained(file, {}, json)
+            return
+        if seen is not None:
             file = hear(
                 *(dataset, out, recipe, seen, encoder, features, split, name, report),
                 feature_weights=feature_weights,
@@ -110,8 +125,16 @@ def train_avatar(arguments: list[str]) -> int | None:
     return run(command, "train avatar", arguments)
 
 
-def _refuse_with_kept_hearing(flags: list[str]) -> None:
+def _refuse_with_kept_hearing(
+    asked: Mapping[str, object], recipe: AvatarRecipe, *, knows_noise: bool
+) -> None:
     """Raises: InputError when what hearing is learned from was asked for, and none is learned."""
+    usual = AvatarRecipe()
+    learned = () if knows_noise else ("noise", "certainty", "wariness")
+    parts = [part for part in HEARING if part not in learned]
+    changed = [part for part in parts if getattr(recipe, part) != getattr(usual, part)]
+    flags = [flag for flag, value in asked.items() if value]
+    flags += [f"--{part.replace('_', '-')}" for part in changed]
     if flags:
         raise InputError(
             f"with --keep-hearing no hearing is learned: leave {' and '.join(flags)} out"

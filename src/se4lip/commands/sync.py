@@ -34,7 +34,7 @@ def sync(arguments: list[str]) -> int | None:
 
         Exit code: 0 in sync (within one frame), 1 out of sync, 3 it cannot be told, 2 wrong input.
         Positive offsets mean that the sound comes later than the picture. A video must show one
-        face without a cut. It takes 4.5 GB of memory an hour: judge a long one in parts.
+        face without a cut. It takes 1.8 GB of memory an hour: judge a long one in parts.
 
         Args:
             video: The video to judge, or the folder of a prepared data set.

@@ -15,14 +15,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from se4lip.head.gate import CERTAIN_ROWS, NOISE_CONTEXT, NOISE_LIMIT, certain, noisy, opened
 from se4lip.types import InputError
 
 WINDOW = 8  # rows [i - 4, i + 4), for the features as for the codes
 _PAST, _FUTURE = 4, 3
-GATE_STRETCH = 1.2  # of the gate's sigmoid, so that it can shut and open wholly
 _WIDE_OPEN = 10.0  # log odds
-CERTAIN_ROWS = (25, 3)  # back and ahead, within which speech must have been certain
-PAST_CONTEXT = CERTAIN_ROWS[0] + 2 * _PAST  # rows back that a row's code can depend on
+# rows back that a row's code can depend on
+PAST_CONTEXT = max(CERTAIN_ROWS[0] + 2 * _PAST, NOISE_CONTEXT)
 FUTURE_CONTEXT = CERTAIN_ROWS[1] + 2 * _FUTURE  # and ahead
 
 
@@ -42,6 +42,9 @@ class SpeechWindow(nn.Module):
     feature_scale: Tensor
     rest: Tensor  # [K] the mouth while nobody speaks
     certainty: Tensor  # log odds by which the best evidence nearby must exceed even; 0 asks none
+    wariness: Tensor  # log odds asked beyond these where noise was heard of late
+    noise_weight: Tensor  # [D] of normalised features, to log odds that they are of noise
+    noise_bias: Tensor
 
     def __init__(self, config: SpeechWindowConfig) -> None:
         super().__init__()
@@ -59,6 +62,9 @@ class SpeechWindow(nn.Module):
         self.nearness = nn.Parameter(-0.5 * offset.square())
         self.register_buffer("rest", torch.zeros(config.code_width))
         self.register_buffer("certainty", torch.zeros(()))
+        self.register_buffer("wariness", torch.zeros(()))
+        self.register_buffer("noise_weight", torch.zeros(config.feature_width))
+        self.register_buffer("noise_bias", torch.full((), -NOISE_LIMIT))
         self.heed = nn.Conv1d(config.hidden, 1, WINDOW)
         self.register_load_state_dict_pre_hook(_without_gate)
 
@@ -85,7 +91,7 @@ class SpeechWindow(nn.Module):
         self._check(features)
         config = self.config
         # Features come from the CPU, whatever device the head is on.
-        x = (features.to(self.feature_mean.device) - self.feature_mean) * self.feature_scale
+        x = heard = self.normalised(features)
         if self.training and config.noise:
             x = x + config.noise * torch.randn_like(x)
         x = functional.dropout(functional.gelu(self.project(x)), config.dropout, self.training)
@@ -93,15 +99,18 @@ class SpeechWindow(nn.Module):
         x = functional.dropout(x.mT, config.dropout, self.training)
         heed = self.heed(_padded(x.mT))[..., 0, :]  # sees as far as attention: it adds no delay
         if not self.training:
-            heed = certain(heed, self.certainty)
+            of_noise = noisy(heard @ self.noise_weight + self.noise_bias)
+            heed = certain(heed, self.certainty + self.wariness * of_noise)
         codes = self.code(functional.gelu(self.mix(x)) + x).mT
         # [*B, K, T, 8] neighbours and one weight for each
         neighbours = _padded(codes).unfold(-1, WINDOW, 1)
         wanted = _padded(self.attention(codes)).unfold(-1, WINDOW, 1)
         weights = (wanted + self.nearness).softmax(-1)
         spoken = (neighbours * weights).sum(-1).mT
-        share = (GATE_STRETCH * (heed.sigmoid() - 0.5) + 0.5).clamp(0, 1)[..., None]
-        return self.rest + share * (spoken - self.rest), heed
+        return self.rest + opened(heed)[..., None] * (spoken - self.rest), heed
+
+    def normalised(self, features: Float[Tensor, "*B T D"]) -> Float[Tensor, "*B T D"]:
+        return (features.to(self.feature_mean.device) - self.feature_mean) * self.feature_scale
 
     def _check(self, features: Tensor) -> None:
         if features.shape[-1] != self.config.feature_width:
@@ -111,23 +120,14 @@ class SpeechWindow(nn.Module):
             )
 
 
-def certain(heed: Float[Tensor, "*B T"], certainty: Float[Tensor, ""]) -> Float[Tensor, "*B T"]:
-    """Log odds that somebody speaks, lowered where nobody was certain to within a second.
-
-    What leaks through a gate in music or rain are long runs of weak evidence; speech is sure of
-    itself again and again. Two thresholds tell them apart, as in Canny's edges (1986).
-    """
-    back, ahead = CERTAIN_ROWS
-    rows = heed.reshape(-1, 1, heed.shape[-1])
-    held = functional.pad(rows, (back, ahead), mode="replicate")
-    best = functional.max_pool1d(held, back + ahead + 1, stride=1).reshape(heed.shape)
-    return torch.minimum(heed, best - certainty)
-
-
 def _without_gate(module: SpeechWindow, state: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Heads made before there was a gate get one that is always open; before there was certainty,
-    none is asked."""
+    none is asked; before noise was known, there is none."""
     state.setdefault(f"{prefix}certainty", torch.zeros(()))
+    state.setdefault(f"{prefix}wariness", torch.zeros(()))
+    if f"{prefix}noise_weight" not in state and f"{prefix}noise_bias" not in state:
+        state[f"{prefix}noise_weight"] = torch.zeros_like(module.noise_weight)
+        state[f"{prefix}noise_bias"] = torch.full_like(module.noise_bias, -NOISE_LIMIT)
     open_gate = {
         f"{prefix}heed.weight": torch.zeros_like(module.heed.weight),
         f"{prefix}heed.bias": torch.full((1,), _WIDE_OPEN),

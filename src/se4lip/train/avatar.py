@@ -32,7 +32,6 @@ from se4lip.train.avatar_material import (
     MaterialConfig,
     Shown,
     Spoken,
-    Take,
     framed_pictures,
     gather,
     shown_of,
@@ -45,7 +44,7 @@ from se4lip.train.avatar_picture import PictureLoss, PictureTask, relative_rate
 from se4lip.train.avatar_start import start_head
 from se4lip.train.devices import chosen_device, machine
 from se4lip.train.hearing_of_another import AUTO, hearing_told, kept_hearing, known_by
-from se4lip.train.listener import OTHER_VOICES, Listener, listener_of
+from se4lip.train.listener import OTHER_VOICES, listener_of
 from se4lip.train.loop import LoopConfig, train
 from se4lip.train.split import Split
 from se4lip.types import within
@@ -69,7 +68,8 @@ class AvatarRecipe:
     )
     voice: SpeechAugmentConfig = OTHER_VOICES
     noise: NoiseConfig = field(default_factory=NoiseConfig)
-    certainty: float = 3.0  # of somebody speaking, within a second (`speech_window.certain`)
+    certainty: float = 3.0  # of somebody speaking, within a second (`head.gate`)
+    wariness: float = 5.0  # how much more certain that must be after noise
     known_rate: float = 1 / 3  # of the learning rate, where hearing begins with another head's
     picture_loss: PictureLoss = field(default_factory=PictureLoss)
     speech: LoopConfig = field(
@@ -100,7 +100,7 @@ class AvatarRecipe:
 
     def __post_init__(self) -> None:
         within(self, curves=(0, 1024), hidden=(1, 8192), voices=(0, 1000))
-        within(self, certainty=(0, 100), known_rate=(1e-12, 1))
+        within(self, certainty=(0, 100), wariness=(0, 100), known_rate=(1e-12, 1))
 
 
 def train_avatar(
@@ -146,7 +146,7 @@ def train_avatar(
     torch.manual_seed(recipe.speech.seed)
     data = open_dataset(dataset)
     material = gather(data, split, recipe.material, videos, report)
-    held_out = _held_out(data, material.person) if split == "train" else []
+    held_out = held_out_of(data, material.person) if split == "train" else []
 
     if kept is None:
         own, examined = Voiced(data, material.spoken), Voiced(data, held_out)
@@ -156,9 +156,10 @@ def train_avatar(
         heard = {"also": also.told()}
     else:
         window = kept_hearing(str(keep_hearing), kept, material.person)
-        encoder_heard, heard = kept.encoder, hearing_told(kept)
+        encoder_heard, heard = kept.encoder, hearing_told(kept, to_plain(recipe))
     identity = {
         "recipe": to_plain(recipe),
+        "hidden": window.config.hidden,
         "renderer": renderer,
         "data": [data.name, len(material.shown), len(material.spoken)],
         "encoder": [encoder_heard.name, encoder_heard.sha256, encoder_heard.width],
@@ -198,8 +199,10 @@ def _learn_looks(
     identity: dict[str, Any],
     report: Callable[[str], None],
 ) -> SplatHead | NerfHead:
-    """The network from mouth codes and motion to pictures, trained in ``out``."""
+    """The network from mouth codes and motion to pictures, trained in ``out``. What it starts from
+    does not depend on how hearing was learned."""
     width = window.config.feature_width
+    torch.manual_seed(recipe.nerf.pictures.seed if renderer == "nerf" else recipe.pictures.seed)
     if renderer == "nerf":
         nerf = recipe.nerf
         field_head = start_nerf(material, width, nerf.texels_per_px, nerf.curves, recipe.sways)
@@ -216,57 +219,8 @@ def _learn_looks(
     return train(task, recipe.pictures, out, identity, report=report, relative_rate=relative_rate)
 
 
-def relisten(
-    dataset: Path,
-    out: Path,
-    recipe: AvatarRecipe,
-    seen: Path,
-    encoder: Path | None = None,
-    features: Path | str | None = None,
-    split: Split = "train",
-    name: str | None = None,
-    report: Callable[[str], None] = print,
-    feature_weights: Path | None = None,
-    listener: Listener | None = None,
-    takes: Sequence[Take] | None = None,
-    also_heard: Sequence[Path] = (),
-    also_still: Sequence[Path] = (),
-    also_spoken: Sequence[Path] = (),
-    hearing_of: Path | str = AUTO,
-) -> Path:
-    """Give the avatar ``seen`` other features to hear and write ``out/avatar.safetensors``.
-
-    What it looks like stays to the bit; only the way from features to mouth codes is learned, in a
-    minute or two. So two encoders can be compared in one and the same head. ``listener`` stands for
-    ``encoder`` and ``features``, ``takes`` for those of the split; ``also_*`` and
-    ``hearing_of`` are as in ``train_avatar``.
-
-    Raises:
-        InputError: as ``train_avatar``, or ``seen`` cannot be read.
-    """
-    writable_folder(out)
-    listener = listener or listener_of(encoder, features, feature_weights, recipe.voice)
-    known = known_by(hearing_of, listener.identity, recipe.hidden)
-    also = Also.read(listener, also_heard, also_still, also_spoken, known)
-    data, avatar = open_dataset(dataset), load_avatar(seen)
-    spoken = spoken_in(data, avatar.person, takes_of(data, split) if takes is None else takes)
-    held_out = _held_out(data, avatar.person) if split == "train" else []
-    own, examined = Voiced(data, spoken), Voiced(data, held_out)
-    window = also.taught(avatar.person, own, examined, listener, recipe, out / "speech", report)
-    identity = replace(listener.identity, width=window.config.feature_width)
-    details = avatar.details | {
-        "name": name or data.name,
-        "speech": to_plain(recipe.speech),
-        "also": also.told(),
-    }
-    head = avatar.head.hearing_with(window)
-    save_avatar(
-        out / AVATAR_FILE, replace(avatar, head=head.eval(), encoder=identity, details=details)
-    )
-    return out / AVATAR_FILE
-
-
-def _held_out(data: Dataset, person: Person) -> list[Spoken]:
+def held_out_of(data: Dataset, person: Person) -> list[Spoken]:
+    """What validates while ``person`` learns from the takes that train."""
     return spoken_in(data, person, takes_of(data, "validation"))
 
 

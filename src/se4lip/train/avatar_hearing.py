@@ -20,6 +20,7 @@ from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.train.avatar_material import Spoken, Take, sliced, takes_of
 from se4lip.train.avatar_noise import (
     InNoise,
+    NoiseConfig,
     Samples,
     in_noise,
     is_noisy,
@@ -34,6 +35,7 @@ from se4lip.train.avatar_speech import (
     silent_take,
 )
 from se4lip.train.avatar_unfilmed import Piece, pieces_of_recordings, unfilmed_takes
+from se4lip.train.avatar_wary import learn_noise
 from se4lip.train.hearing_of_another import Known, handed_on
 from se4lip.train.listener import Features, Listener, voice_seed
 from se4lip.train.loop import train
@@ -90,6 +92,7 @@ def learn_to_hear(
         window = handed_on(known.window, known.mouth, person.mouth, rest)
         loop = replace(loop, learning_rate=loop.learning_rate * recipe.known_rate)
     window.certainty.fill_(recipe.certainty)
+    window.wariness.fill_(recipe.wariness)
 
     targets = [
         resting_in_silence(one.mouth, active, rest)
@@ -100,15 +103,18 @@ def learn_to_hear(
     if unspoken:
         cut = f"{recipe.noise.seconds:g} s of recordings in which nobody speaks"
         report(f"{len(pieces)} times {cut}; shorter and silent ones are left out")
+    speech = [one.features for one in heard]
     heard += _in_other_voices(own, targets, rest, listener, recipe, pieces)
     for other in voices[1:]:
         for one in other.spoken:
             target = resting_in_silence(one.mouth, _speaking(other.data, one), rest)
             heard.append(Heard(_heard(other.data, one, listener).features, *target))
+            speech.append(heard[-1].features)
+    silence: list[Features] = []
+    noise: list[Features] = []
     if listener.silence is not None:  # features of any sound
-        heard.append(silent_take(listener.silence, rest))
-        for samples in sounds_alone(recipe.noise, pieces):
-            heard.append(silent_take(listener.features("", Speech(samples)), rest))
+        silence, noise = alone(listener, recipe.noise, pieces)
+        heard += [silent_take(features, rest) for features in (*silence, *noise)]
         first_seed = voice_seed(recipe.voices, 0, len(own.spoken))  # where own voices end
         heard += unfilmed_takes(unfilmed, rest, listener, recipe.noise, pieces, first_seed, report)
     examined = [_heard(held_out.data, one, listener) for one in held_out.spoken[:_VALIDATION_TAKES]]
@@ -124,7 +130,21 @@ def learn_to_hear(
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }
     task = MouthTask(window, person.mouth, heard, examined)
-    return train(task, loop, out, identity, report=report)
+    window = train(task, loop, out, identity, report=report)
+    learn_noise(window, speech, silence, noise)
+    return window
+
+
+def alone(
+    listener: Listener, config: NoiseConfig, recorded: Sequence[Samples] = ()
+) -> tuple[list[Features], list[Features]]:
+    """Features of digital silence, and of sounds that nobody speaks, made ones and pieces of
+    recordings. Nothing of either if the features are files of named clips."""
+    if listener.silence is None:
+        return [], []
+    found = [listener.features("", Speech(one)) for one in sounds_alone(config, recorded)]
+    made_silence = min(1, config.sounds)
+    return [listener.silence, *found[:made_silence]], found[made_silence:]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from se4lip.head.speech_window import SpeechWindow
 from se4lip.types import InputError
 
 AUTO, NOBODY = "auto", "none"
+# what of a recipe (`avatar.AvatarRecipe`) is about hearing
+HEARING = ("hidden", "voices", "voice", "noise", "certainty", "wariness", "known_rate", "speech")
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,33 @@ def kept_hearing(given: Path | str, avatar: Avatar, person: Person) -> SpeechWin
     """
     if not same_mouth(avatar.person, person):
         raise InputError(
-            f"{given} was made from other recordings or another part of them, its mouth codes do "
-            "not mean this mouth: leave --keep-hearing out, and hearing is learned anew"
+            f"the mouth codes of {given} do not mean this mouth: give the recordings, --split and "
+            "--material.mouth-codes that it was made with, or leave --keep-hearing out, and "
+            "hearing is learned anew"
         )
     return avatar.head.speech
 
 
-def hearing_told(avatar: Avatar) -> dict[str, Any]:
-    """What the details of ``avatar`` say of its hearing, for those of a head that keeps it."""
+def hearing_told(avatar: Avatar, recipe: dict[str, Any]) -> dict[str, Any]:
+    """What the file of a head that keeps the hearing of ``avatar`` and is otherwise made by
+    ``recipe`` says of both."""
     details = avatar.details
-    speech = details.get("speech", details.get("recipe", {}).get("speech"))
-    return {"also": details.get("also"), "speech": speech, "hearing_kept_of": avatar.sha256}
+    made_by = details.get("recipe", {}) | {"speech": hearing_steps(avatar)}
+    kept = {name: made_by[name] for name in HEARING if made_by.get(name) is not None}
+    looks = {name: value for name, value in recipe.items() if name not in HEARING}
+    return {
+        "recipe": looks | kept,
+        "also": details.get("also"),
+        "speech": hearing_steps(avatar),
+        "hearing_kept_of": avatar.sha256,
+    }
+
+
+def hearing_steps(avatar: Avatar) -> dict[str, Any] | None:
+    """The loop in which ``avatar`` learned to hear, which may not be that of its looks' recipe."""
+    details = avatar.details
+    found: dict[str, Any] | None = details.get("speech", details.get("recipe", {}).get("speech"))
+    return found
 
 
 @torch.no_grad()

@@ -140,12 +140,13 @@ class SplatHead(LearnedHead):
         the time of a frame at 512x512."""
         if size == self.plate.shape[:2]:
             return self.plate
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or self.plate.is_inference():  # the latter count no changes
             return _enlarged(self.plate, size)
         made_of = size, self.plate.data_ptr(), self.plate._version
-        if self._enlarged_plate is None or self._enlarged_plate[0] != made_of:
-            self._enlarged_plate = made_of, _enlarged(self.plate, size)
-        return self._enlarged_plate[1]
+        kept = self._enlarged_plate  # once, for other threads may draw in another size
+        if kept is None or kept[0] != made_of:
+            kept = self._enlarged_plate = made_of, _enlarged(self.plate, size)
+        return kept[1]
 
     def draw(
         self,
