@@ -137,11 +137,14 @@ def puppets(tmp_path_factory):
 
 
 def test_a_head_begins_with_what_the_shipped_one_knows(puppets):
-    _, _, file, said = puppets
+    _, recipe, file, said = puppets
     assert f"hearing begins with what {SHIPPED} knows" in said
     kept, shipped = load_avatar(file).head.speech, load_avatar(SHIPPED).head.speech
     torch.testing.assert_close(kept.feature_mean, shipped.feature_mean, rtol=1e-2, atol=1e-2)
     assert (kept.project.weight - shipped.project.weight).abs().max() < 0.2  # 40 steps away
+    # What noise is, a head of a few seconds takes on trust.
+    torch.testing.assert_close(kept.noise_weight, shipped.noise_weight, rtol=0, atol=0)
+    assert kept.knows_noise and kept.wariness == recipe.wariness
 
 
 def test_a_head_may_begin_with_nothing_or_with_another(puppets, tmp_path):

@@ -109,6 +109,10 @@ class SpeechWindow(nn.Module):
         spoken = (neighbours * weights).sum(-1).mT
         return self.rest + opened(heed)[..., None] * (spoken - self.rest), heed
 
+    @property
+    def knows_noise(self) -> bool:
+        return bool(self.noise_weight.any())
+
     def normalised(self, features: Float[Tensor, "*B T D"]) -> Float[Tensor, "*B T D"]:
         return (features.to(self.feature_mean.device) - self.feature_mean) * self.feature_scale
 

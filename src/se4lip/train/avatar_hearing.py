@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,6 @@ def learn_to_hear(
         window = handed_on(known.window, known.mouth, person.mouth, rest)
         loop = replace(loop, learning_rate=loop.learning_rate * recipe.known_rate)
     window.certainty.fill_(recipe.certainty)
-    window.wariness.fill_(recipe.wariness)
 
     targets = [
         resting_in_silence(one.mouth, active, rest)
@@ -104,7 +103,10 @@ def learn_to_hear(
         cut = f"{recipe.noise.seconds:g} s of recordings in which nobody speaks"
         report(f"{len(pieces)} times {cut}; shorter and silent ones are left out")
     speech = [one.features for one in heard]
-    heard += _in_other_voices(own, targets, rest, listener, recipe, pieces)
+    for voiced, is_clean in _in_other_voices(own, targets, rest, listener, recipe, pieces):
+        heard.append(voiced)
+        if is_clean:
+            speech.append(voiced.features)
     for other in voices[1:]:
         for one in other.spoken:
             target = resting_in_silence(one.mouth, _speaking(other.data, one), rest)
@@ -131,7 +133,9 @@ def learn_to_hear(
     }
     task = MouthTask(window, person.mouth, heard, examined)
     window = train(task, loop, out, identity, report=report)
-    learn_noise(window, speech, silence, noise)
+    window.wariness.fill_(recipe.wariness)
+    if known is None or not known.window.knows_noise:  # what it is does not depend on the mouth
+        learn_noise(window, speech, silence, noise)
     return window
 
 
@@ -226,11 +230,11 @@ def _in_other_voices(
     listener: Listener,
     recipe: AvatarRecipe,
     recorded: Sequence[Samples],
-) -> list[Heard]:
-    """Each take in ``recipe.voices`` made voices, a share of them in noise."""
+) -> Iterator[tuple[Heard, bool]]:
+    """Each take in ``recipe.voices`` made voices, a share of them in noise; and which are not."""
     if listener.in_another_voice is None:
-        return []
-    heard, takes = [], len(own.spoken)
+        return
+    takes = len(own.spoken)
     for voice in range(recipe.voices):
         for index, (one, target) in enumerate(zip(own.spoken, targets, strict=True)):
             speech = own.data.clip(one.take.clip).speech
@@ -239,11 +243,10 @@ def _in_other_voices(
                 active = speech_frames(speech.samples)
                 noisy = in_noise(speech.samples, active, recipe.noise, seed, recorded)
                 found = listener.in_another_voice(Speech(noisy.samples), seed)
-                heard.append(_out_of_noise(found, one.take, target, noisy, rest))
+                yield _out_of_noise(found, one.take, target, noisy, rest), False
             else:
                 found = listener.in_another_voice(speech, seed)
-                heard.append(_cut(found, one.take, target))
-    return heard
+                yield _cut(found, one.take, target), True
 
 
 def _heard(data: Dataset, one: Spoken, listener: Listener) -> Heard:
