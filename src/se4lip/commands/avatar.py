@@ -1,6 +1,6 @@
 """``se4lip train avatar``"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from se4lip.train.avatar import AvatarRecipe
 from se4lip.train.avatar import train_avatar as train
 from se4lip.train.avatar_again import make_wary
 from se4lip.train.avatar_again import relisten as hear
-from se4lip.train.hearing_of_another import AUTO, HEARING
+from se4lip.train.hearing_of_another import AUTO, HEARING, WARINESS
 from se4lip.train.split import Split
 from se4lip.types import InputError
 
@@ -73,25 +73,27 @@ def train_avatar(arguments: list[str]) -> int | None:
         """
         report = Console(stderr=True, highlight=False).print
         if keep_hearing is not None:
-            asked = {
-                "--encoder": encoder,
+            asked: dict[str, object] = {
                 "--features": features,
                 "--also-spoken": also_spoken,
                 "--hearing-of": hearing_of != AUTO,
             }
+            of_noise: dict[str, object] = {
+                "--encoder": encoder,
+                "--feature-weights": feature_weights,
+                "--also-heard": also_heard,
+                "--also-still": also_still,
+            }
             if seen is None:
-                of_noise = {
-                    "--feature-weights": feature_weights,
-                    "--also-heard": also_heard,
-                    "--also-still": also_still,
-                }
-                asked |= of_noise
-            _refuse_with_kept_hearing(asked, recipe, knows_noise=seen is None)
+                _refuse_with_kept_hearing(asked | of_noise, recipe, HEARING)
+            else:
+                parts = [part for part in HEARING if part not in WARINESS]
+                _refuse_with_kept_hearing(asked, recipe, parts)
         if seen is not None:
             _check_seen(seen, renderer, videos, device)
         if seen is not None and keep_hearing is not None:
             file = make_wary(
-                *(dataset, out, recipe, seen, keep_hearing, split, name, report),
+                *(dataset, out, recipe, seen, keep_hearing, encoder, split, name, report),
                 feature_weights=feature_weights,
                 also_heard=also_heard,
                 also_still=also_still,
@@ -126,12 +128,11 @@ def train_avatar(arguments: list[str]) -> int | None:
 
 
 def _refuse_with_kept_hearing(
-    asked: Mapping[str, object], recipe: AvatarRecipe, *, knows_noise: bool
+    asked: Mapping[str, object], recipe: AvatarRecipe, parts: Sequence[str]
 ) -> None:
-    """Raises: InputError when what hearing is learned from was asked for, and none is learned."""
+    """Raises: InputError when what hearing is learned from was asked for, by a flag or in one of
+    the ``parts`` of the recipe, and none is learned."""
     usual = AvatarRecipe()
-    learned = () if knows_noise else ("noise", "certainty", "wariness")
-    parts = [part for part in HEARING if part not in learned]
     changed = [part for part in parts if getattr(recipe, part) != getattr(usual, part)]
     flags = [flag for flag, value in asked.items() if value]
     flags += [f"--{part.replace('_', '-')}" for part in changed]

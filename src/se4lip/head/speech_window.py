@@ -90,7 +90,6 @@ class SpeechWindow(nn.Module):
         """Codes, and the log odds that somebody speaks."""
         self._check(features)
         config = self.config
-        # Features come from the CPU, whatever device the head is on.
         x = heard = self.normalised(features)
         if self.training and config.noise:
             x = x + config.noise * torch.randn_like(x)
@@ -114,6 +113,7 @@ class SpeechWindow(nn.Module):
         return bool(self.noise_weight.any())
 
     def normalised(self, features: Float[Tensor, "*B T D"]) -> Float[Tensor, "*B T D"]:
+        # Features come from the CPU, whatever device the head is on.
         return (features.to(self.feature_mean.device) - self.feature_mean) * self.feature_scale
 
     def _check(self, features: Tensor) -> None:

@@ -20,7 +20,14 @@ from se4lip.train.avatar_hearing import Also, Voiced, alone, spoken_in
 from se4lip.train.avatar_material import Take, takes_of
 from se4lip.train.avatar_noise import pieces_of
 from se4lip.train.avatar_wary import learn_noise
-from se4lip.train.hearing_of_another import AUTO, HEARING, hearing_told, kept_hearing, known_by
+from se4lip.train.hearing_of_another import (
+    AUTO,
+    HEARING,
+    WARINESS,
+    hearing_told,
+    kept_hearing,
+    known_by,
+)
 from se4lip.train.listener import Listener, listener_of, listener_of_avatar
 from se4lip.train.split import Split
 from se4lip.types import InputError
@@ -80,6 +87,7 @@ def make_wary(
     recipe: AvatarRecipe,
     seen: Path,
     keep_hearing: Path | str,
+    encoder: Path | None = None,
     split: Split = "train",
     name: str | None = None,
     report: Callable[[str], None] = print,
@@ -104,7 +112,7 @@ def make_wary(
             f"{keep_hearing} hears {kept.encoder.name}, of named clips alone, and what noise is in "
             "them cannot be known: leave --seen or --keep-hearing out"
         )
-    listener = listener_of_avatar(kept, weights=feature_weights)
+    listener = listener_of_avatar(kept, encoder, weights=feature_weights)
     pieces = pieces_of([read_speech(file).samples for file in also_still], recipe.noise)
     data = open_dataset(dataset)
     speech = [
@@ -119,7 +127,7 @@ def make_wary(
     window.wariness.fill_(recipe.wariness)
     plain = to_plain(recipe)
     told = hearing_told(kept, avatar.details.get("recipe", {}))
-    told["recipe"] |= {part: plain[part] for part in ("noise", "certainty", "wariness")}
+    told["recipe"] |= {part: plain[part] for part in WARINESS}
     return _save(out, avatar, window, kept.encoder, told | {"name": name or data.name})
 
 

@@ -25,7 +25,8 @@ from se4lip.types import InputError
 
 AUTO, NOBODY = "auto", "none"
 # what of a recipe (`avatar.AvatarRecipe`) is about hearing
-HEARING = ("hidden", "voices", "voice", "noise", "certainty", "wariness", "known_rate", "speech")
+WARINESS = ("noise", "certainty", "wariness")
+HEARING = ("hidden", "voices", "voice", *WARINESS, "known_rate", "speech")
 
 
 @dataclass(frozen=True)

@@ -123,10 +123,9 @@ class SplatHead(LearnedHead):
         self,
         look: Float[Tensor, " L"],
         camera_from_head: Float[Tensor, "3 4"],
-        camera: Camera | None = None,
+        camera: Camera,
     ) -> Float[Tensor, "H W 3"]:
-        """What no Gaussian covers, for ``camera``; None is the one trained with."""
-        camera = camera or self.config.camera
+        """What is seen where no Gaussian is."""
         tint = torch.einsum("l,lchw->chw", look, self.plate_look)
         if self.config.sways:
             sway = self.sway(camera_from_head)
