@@ -4,7 +4,7 @@ import torch
 
 from se4lip.head.gate import NOISE_LIMIT
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
-from se4lip.train.avatar_wary import learn_noise
+from se4lip.train.avatar_wary import LEAST_ROWS, learn_noise
 
 
 def window(speech):
@@ -26,7 +26,7 @@ def log_odds(made, features):
 
 @pytest.mark.parametrize("noisy_rows", [300, 30_000])
 def test_noise_is_told_from_speech_whatever_there_is_more_of(noisy_rows):
-    speech, noise = takes((5, 0, 0), (400, 600), 0), takes((8, 0, 0), (noisy_rows,), 1)
+    speech, noise = takes((5, 0, 0), (1000, 2000), 0), takes((8, 0, 0), (noisy_rows,), 1)
     made = window(speech)
     silence = takes((5, 0, 0), (100,), 2)
     learn_noise(made, speech, silence, noise)
@@ -39,7 +39,7 @@ def test_noise_is_told_from_speech_whatever_there_is_more_of(noisy_rows):
 
 
 def test_a_little_silence_is_no_noise_though_it_is_unlike_speech():
-    speech, noise = takes((0, 0, 0), (900,), 0), takes((4, 4, 0), (900,), 1)
+    speech, noise = takes((0, 0, 0), (3000,), 0), takes((4, 4, 0), (900,), 1)
     silence = [np.tile(np.float32([5.5, 0, 0]), (30, 1))]
     made = window(speech)
     learn_noise(made, speech, silence, noise)
@@ -48,7 +48,15 @@ def test_a_little_silence_is_no_noise_though_it_is_unlike_speech():
 
 @pytest.mark.parametrize("missing", [0, 1, 2])
 def test_where_there_is_none_of_one_of_them_nothing_is_noise(missing):
-    known = [takes((mean, 0, 0), (50,), mean) for mean in (0, 3, 9)]
+    known = [takes((mean, 0, 0), (3000,), mean) for mean in (0, 3, 9)]
     made = window(known[0])
     learn_noise(made, *([] if i == missing else one for i, one in enumerate(known)))
     assert log_odds(made, known[2][0]).max() == -NOISE_LIMIT
+
+
+@pytest.mark.parametrize(("rows", "learned"), [(LEAST_ROWS - 1, False), (LEAST_ROWS, True)])
+def test_from_little_speech_nothing_is_learned(rows, learned):
+    speech, silence, noise = (takes((mean, 0, 0), (rows,), mean) for mean in (0, 0, 9))
+    made = window(speech)
+    learn_noise(made, speech, silence, noise)
+    assert made.knows_noise == learned

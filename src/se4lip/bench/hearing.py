@@ -206,8 +206,8 @@ def _lips_of_part(hearing: Hearing, real: RealLips, fold: int) -> dict[str, Any]
 
 
 def recipe_of(config: Any, seed: int) -> AvatarRecipe:
-    """How every window of a comparison learns. None is wary: what noise is in them cannot be told
-    from a few seconds of all features alike, and lips in speech are what is compared."""
+    """How every window of a comparison learns. None is wary of noise: what is
+    compared is lips in speech."""
     recipe = AvatarRecipe(voices=config.voices, wariness=0.0)
     noise = replace(recipe.noise, sounds=config.sounds)
     speech = replace(recipe.speech, steps=config.steps, validate_every=config.steps, seed=seed)

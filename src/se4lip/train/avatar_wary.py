@@ -16,6 +16,7 @@ from torch.nn import functional
 from se4lip.head.speech_window import SpeechWindow
 from se4lip.train.listener import Features
 
+LEAST_ROWS = 3000  # of speech, two minutes: a rule from less takes what it did not hear for noise
 _MOST_ROWS = 20_000  # of either, evenly spread
 _PENALTY = 1e-3  # on the squares of the weights, of features of spread one
 _ROUNDS = 300
@@ -29,9 +30,9 @@ def learn_noise(
 ) -> None:
     """Teaches ``window`` to tell rows of ``noise`` from those of ``speech`` and digital ``silence``
     by logistic regression: noise counts half, speech and silence a quarter each, however long they
-    are. Where there is none of one of them, nothing is noise.
+    are. Where there is none of one of them, or fewer than `LEAST_ROWS` of speech, nothing is noise.
     """
-    if not (speech and silence and noise):
+    if not (silence and noise) or sum(map(len, speech)) < LEAST_ROWS:
         return
     kinds = [(speech, 0.25, 0.0), (silence, 0.25, 0.0), (noise, 0.5, 1.0)]
     parts = [(_rows(window, takes), weight, is_noise) for takes, weight, is_noise in kinds]
