@@ -24,7 +24,7 @@ from se4lip.io.weights import load_weights, save_weights
 from se4lip.mesh import LIPS, OUTER_LIPS
 from se4lip.metrics.landmarks import correlation
 from se4lip.speak_audio import mouth_codes, speak
-from se4lip.train import avatar_wary
+from se4lip.train import avatar_again, avatar_wary
 from se4lip.train.avatar import train_avatar
 from se4lip.train.avatar_again import make_wary, relisten
 from se4lip.train.avatar_material import MaterialConfig, Take, gather, most_alike, takes_of
@@ -165,7 +165,6 @@ def test_another_kept_hearing_is_another_run(made, tmp_path):
 
 def test_a_head_is_made_wary_of_noise_and_keeps_all_else(made, tmp_path, monkeypatch):
     folder, file, _ = made
-    monkeypatch.setattr(avatar_wary, "LEAST_ROWS", 100)  # the puppet is soon done
     speech = replace(RECIPE.speech, steps=2, validate_every=2)
     noise = NoiseConfig(sounds=9, seconds=1.0)
     said = {"report": lambda text: None}
@@ -175,6 +174,10 @@ def test_a_head_is_made_wary_of_noise_and_keeps_all_else(made, tmp_path, monkeyp
         **said,
     )
     recipe = replace(RECIPE, noise=noise, certainty=2.0, wariness=4.0)
+    with pytest.raises(InputError, match=r"^6\.4 s of speech are heard, .* takes 120: give more"):
+        make_wary(folder / "dataset", tmp_path / "wary", recipe, hears, hears, **said)
+    for module in (avatar_wary, avatar_again):
+        monkeypatch.setattr(module, "LEAST_ROWS", 100)  # the puppet is soon done
     wary = make_wary(folder / "dataset", tmp_path / "wary", recipe, hears, hears, **said)
     before, after = (load_weights(one, kind="avatar")[0] for one in (hears, wary))
     differ = {name for name in before if not torch.equal(before[name], after[name])}

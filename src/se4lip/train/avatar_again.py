@@ -19,7 +19,7 @@ from se4lip.train.avatar import AVATAR_FILE, AvatarRecipe, held_out_of
 from se4lip.train.avatar_hearing import Also, Voiced, alone, spoken_in
 from se4lip.train.avatar_material import Take, takes_of
 from se4lip.train.avatar_noise import pieces_of
-from se4lip.train.avatar_wary import learn_noise
+from se4lip.train.avatar_wary import LEAST_ROWS, learn_noise
 from se4lip.train.hearing_of_another import (
     AUTO,
     HEARING,
@@ -30,7 +30,7 @@ from se4lip.train.hearing_of_another import (
 )
 from se4lip.train.listener import Listener, listener_of, listener_of_avatar
 from se4lip.train.split import Split
-from se4lip.types import InputError
+from se4lip.types import FRAME_RATE_HZ, InputError
 
 
 def relisten(
@@ -102,7 +102,8 @@ def make_wary(
     speaks; of the recipe ``noise``, ``certainty`` and ``wariness`` are heeded.
 
     Raises:
-        InputError: avatars or data that cannot be read, or of different mouths.
+        InputError: avatars or data that cannot be read, or of different mouths, or
+            less than two minutes of speech.
     """
     writable_folder(out)
     avatar, kept = load_avatar(seen), load_avatar(keep_hearing)
@@ -120,6 +121,13 @@ def make_wary(
         for one, part in ((data, split), *((open_dataset(path), "all") for path in also_heard))
         for take in takes_of(one, part)
     ]
+    rows = sum(map(len, speech))
+    if rows < LEAST_ROWS:
+        raise InputError(
+            f"{rows / FRAME_RATE_HZ:.1f} s of speech are heard, and to know what noise is takes "
+            f"{LEAST_ROWS / FRAME_RATE_HZ:.0f}: give more with --also-heard, or leave "
+            "--keep-hearing out"
+        )
     silence, noise = alone(listener, recipe.noise, pieces)
     report(f"{len(speech)} takes of speech, {len(noise)} sounds that nobody speaks")
     learn_noise(window, speech, silence, noise)

@@ -83,22 +83,17 @@ def hearing_told(avatar: Avatar, recipe: dict[str, Any]) -> dict[str, Any]:
     """What the file of a head that keeps the hearing of ``avatar`` and is otherwise made by
     ``recipe`` says of both."""
     details = avatar.details
-    made_by = details.get("recipe", {}) | {"speech": hearing_steps(avatar)}
+    made_by = details.get("recipe", {})
+    # The loop in which it learned to hear may not be that of its looks' recipe.
+    made_by = made_by | {"speech": details.get("speech", made_by.get("speech"))}
     kept = {name: made_by[name] for name in HEARING if made_by.get(name) is not None}
     looks = {name: value for name, value in recipe.items() if name not in HEARING}
     return {
         "recipe": looks | kept,
         "also": details.get("also"),
-        "speech": hearing_steps(avatar),
+        "speech": made_by["speech"],
         "hearing_kept_of": avatar.sha256,
     }
-
-
-def hearing_steps(avatar: Avatar) -> dict[str, Any] | None:
-    """The loop in which ``avatar`` learned to hear, which may not be that of its looks' recipe."""
-    details = avatar.details
-    found: dict[str, Any] | None = details.get("speech", details.get("recipe", {}).get("speech"))
-    return found
 
 
 @torch.no_grad()
