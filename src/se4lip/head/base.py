@@ -114,4 +114,5 @@ class LearnedHead(nn.Module):
         driven = codes, motion.eyes, motion.look, motion.camera_from_head, motion.camera_from_torso
         for row in zip(*(torch.as_tensor(track).to(self.device) for track in driven), strict=True):
             picture = self.draw(*row, size_px)
-            yield (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).cpu().numpy()
+            # In numpy: torch would wake its threads for it, which the next picture waits for.
+            yield np.rint(picture.cpu().numpy().clip(0, 1) * np.float32(255)).astype(np.uint8)

@@ -10,6 +10,7 @@ branch owns one run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +21,9 @@ from torch.nn import functional
 from se4lip.head.base import LearnedHead
 from se4lip.head.camera import resized
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
-from se4lip.head.splat.deform import COLOUR, LOG_SCALE, MEAN, OPACITY, Branch, BranchConfig
+from se4lip.head.splat.deform import CHANGES, COLOUR, LOG_SCALE, MEAN, OPACITY, Branch, BranchConfig
 from se4lip.head.splat.gaussians import Gaussians, RawGaussians
-from se4lip.head.splat.raster import RasterConfig, rasterize
+from se4lip.head.splat.raster import RasterConfig, choose_backend, rasterize
 from se4lip.head.sway import SWAY_WIDTH, Sway
 from se4lip.types import Camera
 
@@ -81,12 +82,8 @@ class SplatHead(LearnedHead):
     ) -> Gaussians:
         """The Gaussians of one frame, in head coordinates."""
         raw = self.raw
-        change = self.look(look)
-        if self.config.sways:
-            swayed = self.swaying(self.sway(camera_from_head))
-            change = change + functional.pad(swayed, (0, 0, self.swaying.config.start, 0))
-        driven = ((self.interior, mouth), (self.face, mouth), (self.eyes, eyes))
-        for branch, code in driven:
+        change = torch.zeros_like(raw["means"][:, :1]).expand(-1, CHANGES)
+        for branch, code in self._driven(mouth, eyes, look, camera_from_head):
             start, stop = branch.config.start, branch.config.stop
             grown = functional.pad(branch(code), (0, 0, start, len(change) - stop))
             change = change + grown
@@ -97,6 +94,43 @@ class SplatHead(LearnedHead):
             opacity_logits=raw["opacity_logits"] + change[:, OPACITY].squeeze(1),
             colours=raw["colours"] + change[:, COLOUR],
         ).activate()
+
+    def _driven(
+        self,
+        mouth: Float[Tensor, " K"],
+        eyes: Float[Tensor, " E"],
+        look: Float[Tensor, " L"],
+        camera_from_head: Float[Tensor, "3 4"],
+    ) -> Iterator[tuple[Branch, Tensor]]:
+        """Every branch and its code."""
+        yield self.look, look
+        if self.config.sways:
+            yield self.swaying, self.sway(camera_from_head)
+        yield from ((self.interior, mouth), (self.face, mouth), (self.eyes, eyes))
+
+    def placed(
+        self,
+        mouth: Float[Tensor, " K"],
+        eyes: Float[Tensor, " E"],
+        look: Float[Tensor, " L"],
+        camera_from_head: Float[Tensor, "3 4"],
+        camera_from_torso: Float[Tensor, "3 4"],
+    ) -> Gaussians:
+        """The Gaussians of one frame, in camera coordinates."""
+        if not self._only_shown:
+            gaussians = self.gaussians(mouth, eyes, look, camera_from_head)
+            return self.posed(gaussians, camera_from_head, camera_from_torso)
+        from se4lip.head.splat.frame_numba import placed_numba
+
+        poses = ((p, quat_from_rotation(p[:, :3])) for p in (camera_from_head, camera_from_torso))
+        driven = self._driven(mouth, eyes, look, camera_from_head)
+        return placed_numba(RawGaussians(**self.raw), self.head_share, driven, *poses)
+
+    @property
+    def _only_shown(self) -> bool:
+        """Whether nobody learns from the picture, and numba draws it."""
+        means = self.raw["means"]
+        return not torch.is_grad_enabled() and choose_backend(means) == "numba"
 
     def posed(
         self,
@@ -131,6 +165,10 @@ class SplatHead(LearnedHead):
             sway = self.sway(camera_from_head)
             tint = tint + torch.einsum("l,lchw->chw", sway, self.plate_sway)
         size = (camera.height_px, camera.width_px)
+        if self._only_shown:
+            from se4lip.head.splat.frame_numba import tinted_numba
+
+            return tinted_numba(self._plate(size), tint)
         tint = functional.interpolate(tint[None], size, mode="bilinear", align_corners=False)[0]
         return self._plate(size) + tint.permute(1, 2, 0)
 
@@ -162,8 +200,7 @@ class SplatHead(LearnedHead):
             scale = width_px / camera.width_px
             camera = resized(camera, width_px, round(camera.height_px * scale))
         background = self.background(look, camera_from_head, camera)
-        gaussians = self.gaussians(mouth, eyes, look, camera_from_head)
-        placed = self.posed(gaussians, camera_from_head, camera_from_torso)
+        placed = self.placed(mouth, eyes, look, camera_from_head, camera_from_torso)
         low_pass = RasterConfig(eps2d_px2=EPS2D_PX2 * scale**2)
         return rasterize(placed, camera, background.contiguous(), config=low_pass)[0]
 
