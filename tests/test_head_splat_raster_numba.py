@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numba import njit
 from torch import Tensor
 
+from se4lip.head.lanes import run_in_lanes
 from se4lip.head.splat import simd
 from se4lip.head.splat.gaussians import Gaussians
-from se4lip.head.splat.lanes import run_in_lanes
 from se4lip.head.splat.raster import paint, rasterize
 from se4lip.head.splat.raster_numba import warm_up
 from se4lip.types import Camera

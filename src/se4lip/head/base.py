@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self
@@ -106,13 +107,26 @@ class LearnedHead(nn.Module):
         twin.speech = copy.deepcopy(speech).to(self.device)
         return twin
 
-    @torch.inference_mode()
     def pictures(
         self, codes: Float[Tensor, "T K"], motion: Motion, size_px: int | None = None
     ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        """One picture per row of mouth codes (`speech` makes them of features)."""
+        """One picture per row of mouth codes (`speech` makes them of features).
+
+        On a CPU several are drawn at once, a few ahead of the one that is asked for.
+        """
         driven = codes, motion.eyes, motion.look, motion.camera_from_head, motion.camera_from_torso
-        for row in zip(*(torch.as_tensor(track).to(self.device) for track in driven), strict=True):
-            picture = self.draw(*row, size_px)
-            # In numpy: torch would wake its threads for it, which the next picture waits for.
-            yield np.rint(picture.cpu().numpy().clip(0, 1) * np.float32(255)).astype(np.uint8)
+        tracks = (torch.as_tensor(track).to(self.device) for track in driven)
+        rows = zip(*tracks, strict=True)
+        draw = functools.partial(self._shown, size_px)
+        if len(codes) < 2 or self.device.type != "cpu":
+            yield from map(draw, rows)
+        else:
+            from se4lip.head.lanes import in_order
+
+            yield from in_order(draw, rows)
+
+    def _shown(self, size_px: int | None, row: tuple[Tensor, ...]) -> UInt8[np.ndarray, "H W 3"]:
+        with torch.inference_mode():
+            picture = self.draw(*row, size_px).cpu().numpy()
+        # In numpy: torch would wake its threads for it, which the next picture waits for.
+        return np.rint(picture.clip(0, 1) * np.float32(255)).astype(np.uint8)

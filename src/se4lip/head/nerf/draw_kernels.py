@@ -29,11 +29,12 @@ from typing import no_type_check
 
 import numpy as np
 
+from se4lip.head import lanes
+from se4lip.head.lanes import claim, compiler
 from se4lip.head.nerf import network_kernels, plane_kernels
 from se4lip.head.nerf.network_kernels import TOGETHER, attend, dense, look_up, rectify
 from se4lip.head.nerf.plane_kernels import inline, place
-from se4lip.head.splat import lanes, simd
-from se4lip.head.splat.lanes import claim, compiler
+from se4lip.head.splat import simd
 from se4lip.head.splat.simd import WIDTH
 
 f32 = np.float32

@@ -16,10 +16,10 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional
 
+from se4lip.head.lanes import lane_count, run_in_lanes
 from se4lip.head.nerf.field import DENSEST, Field
 from se4lip.head.nerf.planes import CHANNELS
 from se4lip.head.nerf.sampling import LEAST_COSINE, MEETINGS
-from se4lip.head.splat.lanes import lane_count, run_in_lanes
 from se4lip.types import Camera
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from se4lip.head.splat import lanes, simd
-from se4lip.head.splat.lanes import claim, compiler
+from se4lip.head import lanes
+from se4lip.head.lanes import claim, compiler
+from se4lip.head.splat import simd
 from se4lip.head.splat.simd import WIDTH, lane_sum, load, store
 
 f32 = np.float32

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from se4lip.head.splat.lanes import lane_count, run_in_lanes
+from se4lip.head.lanes import lane_count, run_in_lanes
 
 CHANNELS = 16
 

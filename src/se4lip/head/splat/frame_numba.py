@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from se4lip.head.splat import lanes, raster_projection
+from se4lip.head import lanes
+from se4lip.head.lanes import claim, compiler, lane_count, run_in_lanes
+from se4lip.head.splat import raster_projection
 from se4lip.head.splat.deform import CHANGES, Branch
 from se4lip.head.splat.gaussians import Gaussians, RawGaussians
-from se4lip.head.splat.lanes import claim, compiler, lane_count, run_in_lanes
 from se4lip.head.splat.raster_projection import CHUNK
 
 ROWS = 16

@@ -6,8 +6,8 @@ from typing import no_type_check
 
 import numpy as np
 
-from se4lip.head.splat import lanes
-from se4lip.head.splat.lanes import compiler
+from se4lip.head import lanes
+from se4lip.head.lanes import compiler
 
 jit = compiler(lanes)
 

@@ -28,8 +28,9 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from se4lip.head.splat import lanes, raster_config, simd
-from se4lip.head.splat.lanes import claim, compiler
+from se4lip.head import lanes
+from se4lip.head.lanes import claim, compiler
+from se4lip.head.splat import raster_config, simd
 from se4lip.head.splat.raster_config import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 from se4lip.head.splat.simd import (
     WIDTH,

@@ -18,9 +18,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from se4lip.head.lanes import lane_count, run_in_lanes
 from se4lip.head.splat import raster_binning, raster_kernels, raster_projection
 from se4lip.head.splat.gaussians import Gaussians
-from se4lip.head.splat.lanes import lane_count, run_in_lanes
 from se4lip.head.splat.raster_config import RasterConfig
 from se4lip.head.splat.raster_kernels import SPLAT_WIDTH, TILE_PX
 from se4lip.head.splat.raster_projection import CHUNK

@@ -13,8 +13,9 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from se4lip.head.splat import lanes, raster_config, raster_kernels
-from se4lip.head.splat.lanes import claim, compiler
+from se4lip.head import lanes
+from se4lip.head.lanes import claim, compiler
+from se4lip.head.splat import raster_config, raster_kernels
 from se4lip.head.splat.raster_config import ALPHA_MIN, FRUSTUM_MARGIN
 from se4lip.head.splat.raster_kernels import TILE_PX
 

@@ -1,4 +1,4 @@
-"""Runs a compiled kernel on several threads at once: the numba back end's only parallelism.
+"""Several threads at once, in a compiled kernel or in a picture each: the CPU's only parallelism.
 
 The kernels are compiled with ``nogil`` and take their work items from a shared counter, so plain
 Python threads are enough and no OpenMP or TBB layer is involved. That is deliberate: of numba's
@@ -8,12 +8,15 @@ own layers, one crashes when two Python threads call at once and another kills a
 from __future__ import annotations
 
 import functools
+import itertools
 import os
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import Any, no_type_check
+from typing import Any, TypeVar, no_type_check
 
 import numpy as np
 import torch
@@ -21,10 +24,46 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 
 def lane_count() -> int:
-    """How many threads draw: as many as torch computes with, so that one knob sets both."""
-    return torch.get_num_threads()
+    """How many threads draw: as many as torch computes with, so that one knob sets both. Within
+    `in_order` it is one, for there every thread has a picture of its own."""
+    return 1 if getattr(_within, "in_order", False) else torch.get_num_threads()
+
+
+_within = threading.local()
+
+
+def in_order(draw: Callable[[T], R], given: Iterable[T]) -> Iterator[R]:
+    """``draw`` of each of ``given``, in their order: in each lane another one, which takes less
+    time than all lanes in each, for what a lane does alone no other waits for.
+
+    The first is drawn by all lanes, and makes what the others may share. Then a few are drawn ahead
+    of the one that is asked for. An error comes where its picture would.
+    """
+    rows, ahead = iter(given), lane_count()
+    yield from map(draw, itertools.islice(rows, None if ahead < 2 else 1))
+    pool = _pool(os.getpid())
+    drawn = deque(pool.submit(_alone, draw, row) for row in itertools.islice(rows, ahead + 1))
+    try:
+        while drawn:
+            picture = drawn.popleft().result()
+            drawn.extend(pool.submit(_alone, draw, row) for row in itertools.islice(rows, 1))
+            yield picture
+    finally:  # nobody asks for the rest
+        for one in drawn:
+            one.cancel()
+
+
+def _alone(draw: Callable[[T], R], row: T) -> R:
+    _within.in_order = True
+    try:
+        return draw(row)
+    finally:
+        _within.in_order = False
 
 
 @functools.lru_cache(maxsize=1)
