@@ -46,7 +46,8 @@ SMALLEST_PX, LARGEST_PX = 64, 2048
 
 @dataclass
 class Spoken:
-    """What was made, and where the time went, in seconds."""
+    """What was made, and where the time went, in seconds by the clock: on a CPU pictures are drawn
+    while earlier ones are written, and waited for only where that is not enough."""
 
     video: Path
     frames: int = 0
@@ -128,7 +129,7 @@ def speak(
         for codes in mouth_codes(head, clock.timed("speech to mouth codes", heard)):
             rows = there_and_back(len(avatar.replay), done.frames, len(codes))
             drawn = head.pictures(codes, avatar.replay[rows], size_px)
-            for picture in clock.timed("drawing", drawn):
+            for picture in clock.timed("waiting for pictures", drawn):
                 done.frames += 1
                 yield picture
                 if done.frames % FRAME_RATE_HZ == 0:
