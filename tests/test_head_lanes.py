@@ -1,20 +1,24 @@
 """Pictures that are drawn several at once, and what is asked of them: order, errors, an end."""
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from se4lip.head import lanes
 from se4lip.head.lanes import in_order, lane_count
 
 
 @pytest.fixture(autouse=True)
-def three_lanes() -> Iterator[None]:
+def three_lanes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(lanes.os, "cpu_count", lambda: 3)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
@@ -35,6 +39,7 @@ def test_the_first_has_all_lanes_and_the_others_one_each() -> None:
     assert lane_count() == 3
 
 
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor: one picture at a time")
 def test_several_are_drawn_at_once() -> None:
     together = threading.Barrier(2, timeout=20)
 
@@ -77,15 +82,32 @@ def test_an_error_comes_where_its_picture_would() -> None:
     assert list(in_order(draw, range(4))) == [0, 1, 2, 3]  # and the lanes go on drawing
 
 
-def test_nothing_more_is_begun_for_who_has_gone() -> None:
+def test_nothing_more_is_begun_for_who_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread is busy with a picture, the others wait for it, and their asker goes."""
+    pool = ThreadPoolExecutor(1)
+    monkeypatch.setattr(lanes, "_pool", lambda process: pool)
     begun: list[int] = []
+    busy, go_on = threading.Event(), threading.Event()
 
     def draw(row: int) -> None:
         begun.append(row)
-        time.sleep(0.01)
+        if row == 2:
+            busy.set()
+            assert go_on.wait(20)
 
     drawn = in_order(draw, range(1000))
     next(drawn), next(drawn)
+    assert busy.wait(20)
     drawn.close()  # type: ignore[attr-defined]
-    time.sleep(0.1)
-    assert len(begun) <= 2 + 3 + 1
+    go_on.set()
+    pool.shutdown()
+    assert begun == [0, 1, 2]
+
+
+def test_a_forked_child_goes_on_without_its_parents_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = in_order(lambda row: (row, lane_count()), range(9))
+    assert [row for row, _ in (next(drawn), next(drawn))] == [0, 1]
+    monkeypatch.setattr(lanes.os, "getpid", lambda: -1)
+    assert [*drawn] == [(row, 3) for row in range(2, 9)]  # by whoever asks, with all lanes

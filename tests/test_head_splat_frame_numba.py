@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from poses import pose_from_vector
+from se4lip.head.base import Motion
 from se4lip.head.splat.frame_numba import tinted_numba
 from se4lip.head.splat.head import SplatHead, SplatHeadConfig
 from se4lip.types import Camera
@@ -56,6 +58,7 @@ def test_gaussians_that_are_shown_are_those_that_learn(sways: bool, seed: int, l
     head = scene(sways, look)
     learning = head.placed(*driven(seed, look))
     with torch.no_grad():
+        assert head._only_shown
         shown = head.placed(*driven(seed, look))
     assert learning.means.requires_grad
     for name, tensor in learning.tensors().items():
@@ -75,7 +78,9 @@ def test_pictures_that_are_shown_are_those_that_learn(sways: bool, width: int | 
 
 @given(*(st.integers(1, 40) for _ in range(4)))
 def test_a_tint_is_enlarged_as_torch_does_it(height: int, width: int, few: int, many: int) -> None:
-    plate, tint = torch.rand(height, width, 3), torch.randn(3, few, many)
+    draw = torch.Generator().manual_seed(0)
+    plate = torch.rand(height, width, 3, generator=draw)
+    tint = torch.randn(3, few, many, generator=draw)
     large = functional.interpolate(
         tint[None], (height, width), mode="bilinear", align_corners=False
     )
@@ -97,6 +102,18 @@ def test_a_frame_is_the_same_to_the_bit_for_any_number_of_threads(threads: None)
         with torch.no_grad():
             pictures.append(head.draw(*driven(4)))
     assert all(torch.equal(pictures[0], other) for other in pictures[1:])
+
+
+def test_pictures_drawn_at_once_are_those_drawn_one_by_one(threads: None) -> None:
+    head, rows = scene(sways=True), [driven(seed) for seed in range(7)]
+    codes, eyes, look, pose, torso = map(torch.stack, zip(*rows, strict=True))
+    motion = Motion(pose.numpy(), torso.numpy(), eyes.numpy(), look.numpy())
+    with torch.inference_mode():
+        wanted = [(head.draw(*row).clamp(0, 1) * 255).round().byte().numpy() for row in rows]
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        drawn = list(head.pictures(codes, motion))
+        assert all(np.array_equal(a, b) for a, b in zip(drawn, wanted, strict=True))
 
 
 def test_in_float64_the_oracle_draws_what_is_shown_too() -> None:

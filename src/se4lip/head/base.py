@@ -127,6 +127,8 @@ class LearnedHead(nn.Module):
 
     def _shown(self, size_px: int | None, row: tuple[Tensor, ...]) -> UInt8[np.ndarray, "H W 3"]:
         with torch.inference_mode():
-            picture = self.draw(*row, size_px).cpu().numpy()
-        # In numpy: torch would wake its threads for it, which the next picture waits for.
-        return np.rint(picture.clip(0, 1) * np.float32(255)).astype(np.uint8)
+            picture = self.draw(*row, size_px)
+            if picture.device.type != "cpu":
+                return (picture.clamp_(0, 1) * 255).round_().to(torch.uint8).cpu().numpy()
+        # In numpy: torch would wake its threads for it, and wait for them.
+        return np.rint(picture.numpy().clip(0, 1) * np.float32(255)).astype(np.uint8)

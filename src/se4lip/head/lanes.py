@@ -1,4 +1,4 @@
-"""Several threads at once, in a compiled kernel or in a picture each: the CPU's only parallelism.
+"""Several threads at once, in a compiled kernel or in a picture each: how heads use a CPU.
 
 The kernels are compiled with ``nogil`` and take their work items from a shared counter, so plain
 Python threads are enough and no OpenMP or TBB layer is involved. That is deliberate: of numba's
@@ -13,7 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, no_type_check
@@ -35,6 +35,7 @@ def lane_count() -> int:
 
 
 _within = threading.local()
+_MOST_AHEAD = 8
 
 
 def in_order(draw: Callable[[T], R], given: Iterable[T]) -> Iterator[R]:
@@ -42,19 +43,26 @@ def in_order(draw: Callable[[T], R], given: Iterable[T]) -> Iterator[R]:
     time than all lanes in each, for what a lane does alone no other waits for.
 
     The first is drawn by all lanes, and makes what the others may share. Then a few are drawn ahead
-    of the one that is asked for. An error comes where its picture would.
+    of the one that is asked for: each costs a picture's memory. An error in drawing comes where its
+    picture would.
     """
-    rows, ahead = iter(given), lane_count()
+    rows, process = iter(given), os.getpid()
+    ahead = min(lane_count(), os.cpu_count() or 1, _MOST_AHEAD)
     yield from map(draw, itertools.islice(rows, None if ahead < 2 else 1))
-    pool = _pool(os.getpid())
-    drawn = deque(pool.submit(_alone, draw, row) for row in itertools.islice(rows, ahead + 1))
+    pool = _pool(process)
+    drawn: deque[tuple[T, Future[R]]] = deque()
     try:
-        while drawn:
-            picture = drawn.popleft().result()
-            drawn.extend(pool.submit(_alone, draw, row) for row in itertools.islice(rows, 1))
-            yield picture
+        while True:
+            for row in itertools.islice(rows, ahead + 1 - len(drawn)):
+                drawn.append((row, pool.submit(_alone, draw, row)))
+            if not drawn:
+                return
+            if os.getpid() != process:  # a forked child has none of these threads
+                yield from map(draw, itertools.chain([row for row, _ in drawn], rows))
+                return
+            yield drawn.popleft()[1].result()
     finally:  # nobody asks for the rest
-        for one in drawn:
+        for _, one in drawn:
             one.cancel()
 
 

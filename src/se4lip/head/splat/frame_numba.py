@@ -1,8 +1,8 @@
 """A frame for showing: what `SplatHead` does before it rasterizes, without gradients, on the CPU.
 
 The same arithmetic as `SplatHead.gaussians`, `posed` and `background`, which are its oracle, in the
-rasteriser's own threads. Torch's threads spin for a while after each operation, on the very cores
-that the rasteriser then wants: at 256x256 a third of a frame went that way.
+rasteriser's own threads. Torch wakes its threads for every one of some forty operations and waits
+for them; and where it was imported before us, they spin on the cores that the rasteriser wants.
 """
 
 from __future__ import annotations

@@ -130,7 +130,8 @@ class SplatHead(LearnedHead):
     def _only_shown(self) -> bool:
         """Whether nobody learns from the picture, and numba draws it."""
         means = self.raw["means"]
-        return not torch.is_grad_enabled() and choose_backend(means) == "numba"
+        on_cpu = means.device.type == "cpu" and choose_backend(means) == "numba"
+        return on_cpu and not torch.is_grad_enabled()
 
     def posed(
         self,

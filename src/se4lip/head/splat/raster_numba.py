@@ -2,7 +2,7 @@
 
 Compiling takes 5 s or more once per machine and is cached (beside the sources in ``__pycache__``,
 or where ``NUMBA_CACHE_DIR`` says); loading from the cache takes 0.7 s. `warm_up` gets either over
-with before a clock runs. It draws with `torch.get_num_threads` threads; any number of Python
+with before a clock runs. It draws with `lanes.lane_count` threads; any number of Python
 threads may draw at once, and forked children too. Pictures and gradients are the same to the bit
 for any number of threads.
 """
@@ -55,7 +55,7 @@ def rasterize_numba(
 
 
 def warm_up() -> None:
-    """Compiles everything, or loads it from the cache, by drawing one Gaussian there and back."""
+    """Compiles all of it, or loads it from the cache, by drawing one Gaussian there and back."""
     gaussian = Gaussians(
         means=torch.tensor([[0.0, 0.0, 1.0]], requires_grad=True),
         scales=torch.full((1, 3), 0.1),
