@@ -11,6 +11,16 @@ settings.load_profile("se4lip")
 
 
 @pytest.fixture
+def threads():
+    """A test may draw with any number of threads, and the next draws with those of before."""
+    import torch  # not sooner: se4lip says first how torch's threads wait
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def no_judges(tmp_path, monkeypatch):
     """Judges whose weights come from elsewhere are not found, whatever this machine has."""
     monkeypatch.setenv("SE4LIP_CACHE", str(tmp_path))

@@ -4,7 +4,6 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,12 +16,9 @@ from se4lip.head.lanes import in_order, lane_count
 
 
 @pytest.fixture(autouse=True)
-def three_lanes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def three_lanes(threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes.os, "cpu_count", lambda: 3)
-    before = torch.get_num_threads()
     torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
 
 
 @given(st.lists(st.floats(0, 2e-3), max_size=12))

@@ -1,7 +1,5 @@
 """A frame that is only shown against the frame that is learned from, which is its oracle."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -86,13 +84,6 @@ def test_a_tint_is_enlarged_as_torch_does_it(height: int, width: int, few: int, 
     )
     wanted = plate + large[0].permute(1, 2, 0)
     torch.testing.assert_close(tinted_numba(plate, tint), wanted, rtol=1e-5, atol=1e-5)
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def test_a_frame_is_the_same_to_the_bit_for_any_number_of_threads(threads: None) -> None:

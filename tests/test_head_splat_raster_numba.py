@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -126,13 +125,6 @@ def test_inputs_need_not_be_contiguous() -> None:
         rasterize(scene, square_camera()), rasterize(strided, square_camera()), strict=True
     ):
         assert torch.equal(a, b)
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def test_pictures_and_gradients_are_the_same_to_the_bit_for_any_number_of_threads(

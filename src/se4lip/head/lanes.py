@@ -34,6 +34,16 @@ def lane_count() -> int:
     return 1 if getattr(_within, "in_order", False) else torch.get_num_threads()
 
 
+def lanes_for(items: int) -> int:
+    """How many threads draw where there are so many work items: none is woken for nothing."""
+    return min(lane_count(), items)
+
+
+def numbers(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as a kernel reads it."""
+    return tensor.detach().contiguous().numpy()
+
+
 _within = threading.local()
 _MOST_AHEAD = 8
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from se4lip.head.lanes import lane_count, run_in_lanes
+from se4lip.head.lanes import lane_count, lanes_for, run_in_lanes
 
 CHANNELS = 16
 
@@ -117,7 +117,7 @@ class _LookUp(torch.autograd.Function):
         points_grad = np.zeros((len(ctx.of), len(points), 3), np.float32)
         run_in_lanes(
             plane_kernels.differentiate,
-            min(lane_count(), len(ctx.of)),
+            lanes_for(len(ctx.of)),
             _numbers(table),
             _shapes(ctx.of),
             _numbers(points).reshape(-1),

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from se4lip.head import lanes
-from se4lip.head.lanes import claim, compiler, lane_count, run_in_lanes
+from se4lip.head.lanes import claim, compiler, lanes_for, numbers, run_in_lanes
 from se4lip.head.splat import raster_projection
 from se4lip.head.splat.deform import CHANGES, Branch
 from se4lip.head.splat.gaussians import Gaussians, RawGaussians
@@ -43,12 +43,14 @@ def placed_numba(
     change = np.zeros((count, CHANGES), np.float32)
     for branch, code in driven:
         first, size = branch.config.start, len(branch.share)
-        parts = map(_numbers, (branch.vectors, branch.share, branch.weights(code)))
-        run_in_lanes(add_change, _lanes(size), change, first, *parts)
-    given = [*map(_numbers, raw.tensors().values())]
+        parts = map(numbers, (branch.vectors, branch.share, branch.weights(code)))
+        run_in_lanes(add_change, lanes_for(-(-size // CHUNK)), change, first, *parts)
+    given = [*map(numbers, raw.tensors().values())]
     made = [np.empty_like(array) for array in given]
-    poses = [_numbers(part) for part in (*camera_from_head, *camera_from_torso)]
-    run_in_lanes(place, _lanes(count), change, _numbers(head_share), *poses, *given, *made)
+    poses = [numbers(part) for part in (*camera_from_head, *camera_from_torso)]
+    run_in_lanes(
+        place, lanes_for(-(-count // CHUNK)), change, numbers(head_share), *poses, *given, *made
+    )
     return Gaussians(*map(torch.from_numpy, made))
 
 
@@ -58,8 +60,8 @@ def tinted_numba(
     """``plate`` and ``tint``, which is enlarged to its size bilinearly (no corners aligned)."""
     out = np.empty(plate.shape, np.float32)
     across, down = (_between(tint.shape[2], len(out[0])), _between(tint.shape[1], len(out)))
-    rows = min(lane_count(), -(-len(out) // ROWS))
-    run_in_lanes(add_tint, rows, _numbers(plate), _numbers(tint), *across, *down, out)
+    lanes_of_rows = lanes_for(-(-len(out) // ROWS))
+    run_in_lanes(add_tint, lanes_of_rows, numbers(plate), numbers(tint), *across, *down, out)
     return torch.from_numpy(out)
 
 
@@ -68,16 +70,8 @@ def _between(few: int, many: int) -> tuple[np.ndarray, np.ndarray]:
     second's share."""
     at = (np.arange(many) + 0.5) * (few / many) - 0.5
     at = np.clip(at, 0, few - 1)
-    first = np.minimum(at.astype(np.int32), max(0, few - 2)).astype(np.int32)
+    first = np.minimum(at.astype(np.int32), np.int32(max(0, few - 2)))
     return first, (at - first).astype(np.float32)
-
-
-def _lanes(count: int) -> int:
-    return min(lane_count(), -(-count // CHUNK))
-
-
-def _numbers(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
 
 
 @jit

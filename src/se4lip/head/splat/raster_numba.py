@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from se4lip.head.lanes import lane_count, run_in_lanes
+from se4lip.head.lanes import lane_count, lanes_for, numbers, run_in_lanes
 from se4lip.head.splat import raster_binning, raster_kernels, raster_projection
 from se4lip.head.splat.gaussians import Gaussians
 from se4lip.head.splat.raster_config import RasterConfig
@@ -81,10 +81,6 @@ class _Tiled:
     tiles_x: int
 
 
-def _numbers(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
-
-
 def _view(camera: Camera, config: RasterConfig) -> tuple[float, ...]:
     """The camera as `raster_projection` reads it."""
     lens = (camera.focal_px, camera.cx_px, camera.cy_px, camera.width_px, camera.height_px)
@@ -107,7 +103,7 @@ def _tile(
     boxes = np.empty((count, 4), np.int32)
     run_in_lanes(
         raster_projection.project,
-        min(lane_count(), -(-count // CHUNK)),
+        lanes_for(-(-count // CHUNK)),
         means,
         scales,
         quats,
@@ -144,17 +140,17 @@ class _Rasterize(torch.autograd.Function):
         config: RasterConfig,
     ) -> tuple[Tensor, Tensor]:
         channels = colours.shape[1]
-        pose_f64 = _numbers(pose).astype(np.float64)
+        pose_f64 = numbers(pose).astype(np.float64)
         tiled = _tile(
-            _numbers(means),
-            _numbers(scales),
-            _numbers(quats),
-            _numbers(opacities),
+            numbers(means),
+            numbers(scales),
+            numbers(quats),
+            numbers(opacities),
             pose_f64,
             camera,
             config,
         )
-        plate = _numbers(background).reshape(
+        plate = numbers(background).reshape(
             (1, 1, channels) if background.ndim == 1 else (background.shape)
         )
         size = (camera.height_px, camera.width_px)
@@ -167,7 +163,7 @@ class _Rasterize(torch.autograd.Function):
             tiled.starts,
             tiled.lists,
             tiled.splats,
-            _numbers(colours),
+            numbers(colours),
             plate,
             rgb,
             through,
@@ -182,9 +178,9 @@ class _Rasterize(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, rgb_grad: Tensor, alpha_grad: Tensor) -> tuple[Tensor | None, ...]:
-        means, scales, quats, colours = map(_numbers, ctx.saved_tensors)
+        means, scales, quats, colours = map(numbers, ctx.saved_tensors)
         tiled, count, channels = ctx.tiled, *colours.shape
-        rgb_slope, alpha_slope = _numbers(rgb_grad), _numbers(alpha_grad)
+        rgb_slope, alpha_slope = numbers(rgb_grad), numbers(alpha_grad)
         moments = np.empty((len(tiled.lists), 6 + channels), np.float32)
         run_in_lanes(
             raster_kernels.differentiate_tiles,
@@ -208,7 +204,7 @@ class _Rasterize(torch.autograd.Function):
         pose_grads = np.zeros((chunks, 3, 4))
         run_in_lanes(
             raster_projection.differentiate,
-            min(lane_count(), chunks),
+            lanes_for(chunks),
             means,
             scales,
             quats,
@@ -237,7 +233,7 @@ class _Rasterize(torch.autograd.Function):
 
 def to_bytes(rgb: Float[Tensor, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
     """0 to 1 becomes 0 to 255, rounded; what lies beyond is cut."""
-    numbers = _numbers(rgb)
-    out = np.empty(numbers.shape, np.uint8)
-    raster_kernels.round_to_bytes(numbers.reshape(-1), out.reshape(-1))
+    shown = numbers(rgb)
+    out = np.empty(shown.shape, np.uint8)
+    raster_kernels.round_to_bytes(shown.reshape(-1), out.reshape(-1))
     return out
