@@ -11,7 +11,9 @@ import torch
 
 from se4lip.head.splat import raster_gsplat
 from se4lip.head.splat.gaussians import Gaussians
-from se4lip.head.splat.raster import choose_backend, rasterize
+from se4lip.head.splat.raster import DEFAULT, choose_backend, rasterize
+from se4lip.head.splat.raster_gsplat import draw_by_gsplat
+from se4lip.head.splat.raster_oracle import rasterize_oracle
 from se4lip.types import Camera, InputError
 from splat_scenes import cloud, square_camera, tilted_pose
 
@@ -65,10 +67,93 @@ def test_no_gaussians_and_none_in_sight_leave_the_background() -> None:
         assert (alpha == 0).all()
 
 
+def reference_gsplat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put gsplat's functions in plain torch, which it tests its kernels by, in their places.
+
+    Only the last of them needs kernels; it is written down here from the comments and the code of
+    `RasterizeToPixels3DGSFwd.cu`.
+    """
+    gsplat = pytest.importorskip("gsplat", reason="needs the gsplat package (no GPU): [gpu]")
+    from gsplat.cuda import _torch_impl as plain
+
+    def project(
+        means, covars, quats, scales, viewmats, Ks, width, height, *, eps2d, near_plane, opacities
+    ):
+        assert covars is None
+        covars, _ = plain._quat_scale_to_covar_preci(quats, scales, True, False)
+        return plain._fully_fused_projection(
+            means, covars, viewmats, Ks, width, height, eps2d, near_plane
+        )
+
+    monkeypatch.setattr(gsplat, "fully_fused_projection", project)
+    monkeypatch.setattr(gsplat, "isect_tiles", plain._isect_tiles)
+    monkeypatch.setattr(gsplat, "isect_offset_encode", plain._isect_offset_encode)
+    monkeypatch.setattr(gsplat, "rasterize_to_pixels", composite_tiles)
+
+
+def composite_tiles(
+    means2d, conics, colors, opacities, width, height, tile_size, isect_offsets, flatten_ids
+):
+    """Pixels of every tile through its Gaussians, nearest first, for one camera."""
+    assert means2d.shape[0] == conics.shape[0] == colors.shape[0] == opacities.shape[0] == 1
+    rows, columns = isect_offsets.shape[1:]
+    bounds = [*isect_offsets.flatten().tolist(), len(flatten_ids)]
+    picture = []
+    for tile in range(rows * columns):
+        y, x = torch.meshgrid(torch.arange(tile_size), torch.arange(tile_size), indexing="ij")
+        at = torch.stack((x, y), -1).view(-1, 2) + 0.5
+        at = at + tile_size * torch.tensor([tile % columns, tile // columns])
+        through, done = torch.ones(len(at)), torch.zeros(len(at), dtype=torch.bool)
+        colour = torch.zeros(len(at), colors.shape[-1])
+        for i in flatten_ids[bounds[tile] : bounds[tile + 1]].tolist():
+            away, (a, b, c) = means2d[0, i] - at, conics[0, i]
+            sigma = 0.5 * (a * away[:, 0] ** 2 + c * away[:, 1] ** 2) + b * away[:, 0] * away[:, 1]
+            alpha = (opacities[0, i] * torch.exp(-sigma)).clamp(max=0.999)
+            hit = (sigma >= 0) & (alpha >= 1 / 255) & ~done
+            after = through * (1 - alpha)
+            done = done | (hit & (after <= 1e-4))
+            share = torch.where(hit & ~done, alpha * through, 0.0)
+            colour = colour + share[:, None] * colors[0, i]
+            through = torch.where(hit & ~done, after, through)
+        picture.append(torch.cat((colour, 1 - through[:, None]), -1))
+    whole = torch.stack(picture).view(rows, columns, tile_size, tile_size, -1)
+    whole = whole.transpose(1, 2).reshape(rows * tile_size, columns * tile_size, -1)
+    whole = whole[None, :height, :width]
+    return whole[..., :-1], whole[..., -1:]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 7])
+@pytest.mark.parametrize("plate", [False, True], ids=["colour", "plate"])
+def test_gsplats_own_reference_draws_the_oracles_picture(
+    plate: bool, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can be known of the call without a GPU: its arguments are those gsplat asks for, and
+    its pictures, upright and in the right place, are ours."""
+    reference_gsplat(monkeypatch)
+    camera = Camera(60.0, 21.5, 18.5, 43, 37)
+    scene = cloud(60, 11, channels=channels)
+    g = torch.Generator().manual_seed(7)
+    weight = torch.randn(37, 43, channels, generator=g)
+    background = torch.rand((37, 43, channels) if plate else (channels,), generator=g)
+    given = (*scene.tensors().values(), background, tilted_pose())
+    results = {}
+    for name, draw in (("theirs", draw_by_gsplat), ("ours", rasterize_oracle)):
+        leaves = [t.float().clone().requires_grad_() for t in given]
+        rgb, alpha = draw(Gaussians(*leaves[:5]), camera, *leaves[5:], DEFAULT)
+        loss = (rgb * weight).sum() + alpha.square().sum()
+        gradients = torch.autograd.grad(loss, leaves)
+        results[name] = [t.detach().double() for t in (rgb, alpha, *gradients)]
+    for a, b in zip(results["theirs"][:2], results["ours"][:2], strict=True):
+        gap = (a - b).abs()
+        assert (gap > 1e-4).double().mean() <= 0.002, gap.max()
+    for a, b in zip(results["theirs"][2:], results["ours"][2:], strict=True):
+        assert (a - b).norm() <= 2e-3 * b.norm()
+
+
 def test_a_missing_gsplat_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gsplat", None)
     with pytest.raises(InputError) as refused:
-        raster_gsplat._require_gsplat()
+        raster_gsplat.require_gsplat()
     assert str(refused.value) == (
         "gsplat is not installed, and Gaussians on a CUDA device need it: "
         "pip install 'se4lip[gpu]', or move them to the CPU"
@@ -81,6 +166,23 @@ def fake_gsplat(version: str, compiled: object) -> dict[str, ModuleType]:
     modules["gsplat"].__version__ = version  # type: ignore[attr-defined]
     modules["gsplat.cuda._backend"]._C = compiled  # type: ignore[attr-defined]
     return modules
+
+
+def test_whatever_stops_its_build_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unbuilt(ModuleType):
+        @property
+        def _C(self) -> object:
+            raise OSError("CUDA_HOME is not set\nand more")
+
+    modules = fake_gsplat("1.5.3", None) | {"gsplat.cuda._backend": Unbuilt("gsplat.cuda._backend")}
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(InputError) as refused:
+        raster_gsplat.require_gsplat()
+    assert str(refused.value) == (
+        "gsplat could not build its kernels (CUDA_HOME is not set): install the CUDA toolkit "
+        f"(nvcc) of torch's CUDA version, {torch.version.cuda}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,5 +208,5 @@ def test_a_gsplat_that_would_draw_otherwise_or_not_at_all_is_turned_away(
     for name, module in fake_gsplat(version, compiled).items():
         monkeypatch.setitem(sys.modules, name, module)
     with pytest.raises(InputError) as refused:
-        raster_gsplat._require_gsplat()
+        raster_gsplat.require_gsplat()
     assert str(refused.value) == message

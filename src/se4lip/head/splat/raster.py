@@ -112,7 +112,8 @@ def choose_backend(means: Tensor) -> Literal["oracle", "numba", "gsplat"]:
     """The back end that ``auto`` stands for, by the tensors' device and dtype."""
     if means.is_cuda:
         return "gsplat"
-    return "numba" if means.dtype == torch.float32 else "oracle"
+    compiled = means.device.type == "cpu" and means.dtype == torch.float32
+    return "numba" if compiled else "oracle"
 
 
 def _check_inputs(

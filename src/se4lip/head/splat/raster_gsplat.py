@@ -39,7 +39,19 @@ def rasterize_gsplat(
             f"Gaussians are {means.dtype} on {means.device}, but the gsplat back end draws "
             "torch.float32 on cuda: convert them, or choose another back end"
         )
-    _require_gsplat()
+    require_gsplat()
+    return draw_by_gsplat(gaussians, camera, background, camera_from_head, config)
+
+
+def draw_by_gsplat(
+    gaussians: Gaussians,
+    camera: Camera,
+    background: Float[Tensor, " C"] | Float[Tensor, "H W C"],
+    camera_from_head: Float[Tensor, "3 4"],
+    config: RasterConfig,
+) -> tuple[Float[Tensor, "H W C"], Float[Tensor, "H W"]]:
+    """What gsplat's functions make of it, wherever they run."""
+    means = gaussians.means
     from gsplat import (
         fully_fused_projection,
         isect_offset_encode,
@@ -84,7 +96,8 @@ def rasterize_gsplat(
     return rgb[0] + (1 - alpha[0]) * background, alpha[0, ..., 0]
 
 
-def _require_gsplat() -> None:
+def require_gsplat() -> None:
+    """Raises: InputError when gsplat is missing, of another version, or cannot build itself."""
     try:
         import gsplat
     except ImportError:
@@ -97,10 +110,11 @@ def _require_gsplat() -> None:
             f"gsplat {gsplat.__version__} is installed, but se4lip's picture is that of gsplat "
             f"{VERSION}x: pip install 'gsplat==1.5.3'"
         )
-    from gsplat.cuda._backend import _C
-
+    toolkit = f"install the CUDA toolkit (nvcc) of torch's CUDA version, {torch.version.cuda}"
+    try:
+        from gsplat.cuda._backend import _C
+    except Exception as error:  # of whatever its build stumbled over
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"gsplat could not build its kernels ({why[0]}): {toolkit}") from error
     if _C is None:
-        raise InputError(
-            "gsplat could not build its kernels: install the CUDA toolkit (nvcc) of torch's CUDA "
-            f"version, {torch.version.cuda}"
-        )
+        raise InputError(f"gsplat could not build its kernels: {toolkit}")
