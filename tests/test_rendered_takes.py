@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,6 +135,21 @@ def test_a_silent_take_says_nothing_of_sync_but_whether_the_mouth_rests(config) 
     assert figures["silent_moving_share"] == 0
     assert figures["real_silent_moving_share"] > 0.3
     assert figures["silent_frames"] == FRAMES - 5
+
+
+def test_what_the_codes_say_in_silence_is_told_apart_from_what_a_tracker_sees(config) -> None:
+    silent = take(TALK, silent=True)
+    still = np.repeat(silent.real_track.landmarks_px[:1].astype(float), FRAMES, axis=0)
+    for told, moves in ((still, False), (silent.drawn_track.landmarks_px.astype(float), True)):
+        tally = Tally(config)
+        tally.add(replace(silent, told=told), [])
+        figures = tally.figures()
+        assert figures["silent_moving_share"] > 0.3
+        assert (figures["silent_moving_share_told"] > 0.3) is moves
+        assert moves or figures["silent_moving_share_told"] == 0
+    tally = Tally(config)
+    tally.add(silent, [])
+    assert math.isnan(tally.figures()["silent_moving_share_told"])
 
 
 def test_frames_in_which_no_face_was_drawn_are_left_out_and_counted(config) -> None:

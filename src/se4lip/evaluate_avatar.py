@@ -27,6 +27,7 @@ from se4lip.io.credentials import Origin
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.phones import read_phones
 from se4lip.io.pictures import contact_sheet
+from se4lip.lips_of_head import lip_landmarks
 from se4lip.metrics import closure
 from se4lip.metrics.landmarks import lip_aperture
 from se4lip.plots import Curve, curves_picture
@@ -45,7 +46,11 @@ _SHEET_COLUMNS = 8
 @dataclass(frozen=True)
 class AvatarReport:
     """Means over frames, the frames of all takes together. ``real_`` is the real video under the
-    same judge. A figure that could not be computed is NaN, and ``not_computed`` says why."""
+    same judge. A figure that could not be computed is NaN, and ``not_computed`` says why.
+
+    ``silent_moving_share_told`` is what the head's mouth codes make the lips do, which a tracker
+    sees blinks and trembling on top of.
+    """
 
     avatar: str
     dataset: str
@@ -72,6 +77,7 @@ class AvatarReport:
     real_silent_motion_px256: float
     silent_moving_share: float
     real_silent_moving_share: float
+    silent_moving_share_told: float
     silent_frames: int
     real_silent_frames: int
     sync_offset_frames: float
@@ -217,7 +223,8 @@ def render_take(
         codes = torch.from_numpy(person.mouth_codes(track, poses))
     drawn = np.stack(list(avatar.head.pictures(codes, motion)))
     samples = clip.speech.samples[take.start * SAMPLES_PER_FRAME : take.stop * SAMPLES_PER_FRAME]
-    return beside(take, drawn, real, samples, follow_every_face(real, tracker), tracker)
+    seen = beside(take, drawn, real, samples, follow_every_face(real, tracker), tracker)
+    return replace(seen, told=lip_landmarks(avatar, codes))
 
 
 def sheet_rows(rendered: Rendered) -> list[tuple[str, Sequence[UInt8[np.ndarray, "H W 3"]]]]:

@@ -33,7 +33,7 @@ def lip_landmarks(
     Raises: InputError when a tracker finds no face at all.
     """
     if tracker is None:
-        return avatar.person.mouth.decode(codes.double().numpy())
+        return avatar.person.mouth.decode(codes.double().cpu().numpy())
     motion = avatar.replay[there_and_back(len(avatar.replay), 0, len(codes))]
     track, seen = follow_every_face(avatar.head.pictures(codes, motion), tracker)
     return where_seen(track.landmarks_px, seen)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.artifacts.judge import judge_gate, load_judge
@@ -65,7 +65,8 @@ class Rendered:
     """One take: what was drawn, what was filmed, what a tracker sees in both, what is heard.
 
     Tracks are filled in where ``drawn_seen`` and ``real_seen`` are false; None is a face in every
-    frame.
+    frame. ``told`` are the landmarks that the head's mouth codes stand for, in centimetres of the
+    head, where it is known which they were.
     """
 
     take: Take
@@ -76,6 +77,7 @@ class Rendered:
     samples: Float32[np.ndarray, " S"]
     drawn_seen: Bool[np.ndarray, " T"] | None = None
     real_seen: Bool[np.ndarray, " T"] | None = None
+    told: Float[np.ndarray, "T 478 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.drawn)
@@ -151,6 +153,7 @@ class Tally:
         self.points: dict[str, list[np.ndarray]] = {"": [], "real_": []}
         self.shapes: dict[str, list[np.ndarray]] = {"": [], "real_": []}
         self.speaking: list[np.ndarray] = []
+        self.moves_told: list[np.ndarray] = []  # of every silent frame, by the codes
         self.phones: list[list[closure.Phone]] = []
         self.per_take: dict[str, list[float]] = {}
         self.rows: dict[str, list[torch.Tensor]] = {"": [], "real_": []}
@@ -167,6 +170,8 @@ class Tally:
         self.takes += 1
         self.speaking.append(one.speaking)
         self.phones.append(phones)
+        if one.told is not None:
+            self.moves_told.append(landmarks.moves_in_silence(one.told, one.speaking))
         self._compare(one)
         for key, side in (("", one.drawn_side), ("real_", one.real_side)):
             self.points[key].append(side.points())
@@ -232,6 +237,9 @@ class Tally:
             "lmd_px256": landmarks.lip_distance_px256(drawn, real),
             "lmd_head_aligned_px256": landmarks.lip_distance_head_aligned_px256(drawn, real),
             "blendshape_error": landmarks.blendshape_error(*shapes),
+            "silent_moving_share_told": mean_known(
+                np.concatenate([*self.moves_told, np.zeros(0)]).astype(float)
+            ),
         }
         for name, shape in (("aperture", landmarks.lip_aperture), ("width", landmarks.lip_width)):
             figures[f"{name}_correlation"] = landmarks.correlation(shape(drawn), shape(real))
