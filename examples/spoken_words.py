@@ -7,12 +7,14 @@
 Kokoro-82M (Apache-2.0) reads random words of Debian's word lists as espeak-ng would pronounce
 them, in voices between two of its English ones, so that its other voices stay unheard. Each
 sentence is a file: 16-kHz sound, the symbols that were read, and when each ends.
-`examples/spoken_lips.py` gives them lips. With `--wav` the sound alone is written as well, which is
-what `se4lip train avatar --also-spoken words/*.wav` takes.
+`examples/spoken_lips.py` gives them lips. With `--wav` sound and phones are written as well,
+``00000-fr-fr-....wav`` and ``.phones``, which is what `se4lip train avatar --also-spoken
+words/*.wav` takes.
 """
 
 import argparse
 import random
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +28,11 @@ from other_voices import RATE, styles_of
 from rich.progress import track as with_progress
 
 from se4lip.io.audio import write_wav
+from se4lip.io.files import write_bytes
 from se4lip.types import Speech
+
+sys.path.append(str(Path(__file__).with_name("languages")))
+from make_speech import KOKORO_LATE_S, phones
 
 KOKORO_HZ = 24_000
 DURATIONS = "/encoder/Clip_output_0"  # steps a symbol, inside the published graph
@@ -55,6 +61,11 @@ class Spoken:
         pcm = np.rint(np.clip(self.samples, -1, 1) * 32767).astype(np.int16)
         np.savez(part, samples=pcm, symbols=np.array(self.symbols), ends_s=self.ends_s)
         part.rename(file)
+
+    def phones(self) -> str:
+        """Lines of `se4lip.io.phones`, at the times at which they sound."""
+        ends_s = np.maximum(self.ends_s - KOKORO_LATE_S, 0)
+        return "".join(phones(list(self.symbols), ends_s[: len(self.symbols)]))
 
     @staticmethod
     def load(file: Path) -> "Spoken":
@@ -127,7 +138,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=700)
     parser.add_argument("--first", type=int, default=0, help="several can work side by side")
     parser.add_argument("--seed", type=int, default=301)
-    parser.add_argument("--wav", type=Path, help="a folder for the sound alone")
+    parser.add_argument("--wav", type=Path, help="a folder for sound and phones")
     given = parser.parse_args()
     styles, speaker = styles_of(given.voices), Speaker(given.model)
     lists = {
@@ -152,7 +163,9 @@ def main() -> None:
             symbols = speaker.known(speaker.tokenizer.phonemize(text + ".", language))
             speaker.say(symbols[:SYMBOLS_AT_MOST], style, speed).save(file)
         if given.wav:
-            write_wav(given.wav / f"{file.stem}.wav", Speech(Spoken.load(file).samples))
+            spoken, out = Spoken.load(file), given.wav / f"{file.stem}.wav"
+            write_wav(out, Speech(spoken.samples))
+            write_bytes(out.with_suffix(".phones"), spoken.phones().encode())
 
 
 if __name__ == "__main__":

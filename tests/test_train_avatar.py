@@ -87,7 +87,13 @@ def test_looks_that_were_learned_before_take_on_what_is_heard_now(made, tmp_path
     differ = {name for name in before if not torch.equal(before[name], after[name])}
     assert differ and all(name.startswith("head.speech.") for name in differ)
     told = load_avatar(again).details["also"]
-    assert told == {"heard": [["dataset", 2]], "still": 0, "spoken": 0, "hearing_of": None}
+    assert told == {
+        "heard": [["dataset", 2]],
+        "still": 0,
+        "spoken": 0,
+        "said": 0,
+        "hearing_of": None,
+    }
 
 
 def test_other_looks_may_keep_what_was_heard(made, tmp_path):
@@ -227,15 +233,18 @@ def test_people_whom_nobody_filmed_teach_when_the_mouth_moves(made, tmp_path):
     # A voice unlike the puppet's, and like the rooms in which its mouth is to rest.
     bursts = np.repeat(np.arange(12) % 2, 6400) * np.random.default_rng(0).normal(size=12 * 6400)
     talk = recordings.wav(tmp_path / "talk.wav", (0.1 * bursts).astype(np.float32), 16_000)
-    found = []
+    talk.with_suffix(".phones").write_text("0.45 0.6 b\n0.6 0.75 a\n")
+    found, said = [], []
     for name, also_spoken in (("alone", ()), ("with", [talk])):
         again = relisten(
             *(folder / "dataset", tmp_path / name, recipe, file),
             features="logmel",
             also_spoken=also_spoken,
-            report=lambda text: None,
+            report=said.append,
         )
         found.append(again)
+    assert [load_avatar(file).details["also"]["said"] for file in found] == [0, 1]
+    assert sum("speech that nobody filmed, 1 of them with phones" in line for line in said) == 1
     # By the log odds that somebody speaks: swapped with --also-still they would fall.
     features = torch.from_numpy(load_features("logmel")(read_speech(talk).samples))
     alone, taught = (load_avatar(file).head.speech for file in found)

@@ -16,6 +16,7 @@ from se4lip.train.avatar_speech import (
     silent_take,
 )
 from se4lip.train.avatar_unfilmed import (
+    Piece,
     a_word_of,
     pieces_of_recordings,
     pieces_of_speech,
@@ -133,7 +134,10 @@ def test_a_word_is_cut_from_within_speech_and_has_silence_around_it(seed):
     samples = np.arange(1, 64_001, dtype=np.float32)  # every sample tells its place
     speaking = np.zeros(100, bool)
     speaking[40:60] = True
-    word, said = a_word_of(samples, speaking, seed)
+    asked = np.arange(100, dtype=np.int8)  # every row tells its place as well
+    word, said, row = a_word_of(Piece(samples, speaking, asked), seed)
+    np.testing.assert_array_equal(row[row > 0], word.reshape(-1, 640)[row > 0, 320] // 640)
+    assert row[4] in asked[40:60]
     assert len(word) == 640 * len(said)
     assert not word[: 4 * 640].any() and not word[-15 * 640 :].any()
     assert not said[:4].any() and said[4] and not said[-15:].any()
@@ -142,14 +146,15 @@ def test_a_word_is_cut_from_within_speech_and_has_silence_around_it(seed):
     assert (np.diff(middle) == 1).all()
     first = int(middle[0] - 201) // 640
     np.testing.assert_array_equal(said[4:-15], speaking[first : first + len(said) - 19])
-    again, _ = a_word_of(samples, speaking, seed)
+    again, *_ = a_word_of(Piece(samples, speaking, asked), seed)
     np.testing.assert_array_equal(word, again)
 
 
 def test_a_pause_within_a_word_is_no_speech():
     speaking = np.tile([True, False, False, False], 25)
     for seed in range(8):
-        _, said = a_word_of(np.ones(64_000, np.float32), speaking, seed)
+        piece = Piece(np.ones(64_000, np.float32), speaking, np.zeros(100, np.int8))
+        said = a_word_of(piece, seed).speaking
         assert 0.2 < said[4:-15].mean() < 0.35
 
 
@@ -158,8 +163,8 @@ def test_recordings_of_speech_are_cut_in_pieces_of_ten_seconds():
     quiet = np.zeros(16_000 * 10, np.float32)
     samples = np.concatenate((loud[: 16_000 * 9], quiet, quiet, loud))
     pieces = pieces_of_speech(samples)
-    assert [len(speaking) for _, speaking in pieces] == [250, 250, 250, 26]
-    for piece, speaking in pieces:
+    assert [len(piece.speaking) for piece in pieces] == [250, 250, 250, 26]
+    for piece, speaking, _ in pieces:
         assert len(piece) == 640 * len(speaking) and speaking.sum() >= 5
     assert pieces[0][1][10:215].all() and not pieces[0][1][235:].any()
 

@@ -9,7 +9,6 @@ the person's mouth model, and they are judged by the sounds alone.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +24,10 @@ from se4lip.io.phones import read_phones
 from se4lip.lips_of_head import codes_heard, lip_landmarks
 from se4lip.metrics.closure import SILENCES, ClosureCounts, Phone, count_closures
 from se4lip.metrics.landmarks import lip_aperture, lip_width
+from se4lip.metrics.phones import BILABIAL, OTHER_LABIAL, ROUNDED, SPREAD, letter
 from se4lip.train.listener import Listener, listener_of_avatar
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, Speech
 
-# By the first letter of a phone in IPA. Of the labials only b, m and p shut the mouth; the others
-# come near to it and count neither as closed nor as open.
-BILABIAL = frozenset("bmpɓ")
-OTHER_LABIAL = frozenset("fvwɱβɸʋʍɥʙ")  # noqa: RUF001
-ROUNDED = frozenset("uoyøʊɔœʏ")  # noqa: RUF001
-SPREAD = frozenset("ieɪɛ")  # noqa: RUF001
 _SHIFT_S = 0.3  # by which chance misplaces phones
 _BOOTSTRAPS = 500
 
@@ -193,12 +187,6 @@ def judged(name: str, lips: list[Lips], threshold: float) -> Voice:
         **_interval("rounding_auc", narrow),
         at_rest=_share_at_rest(lips),
     )
-
-
-def letter(phone: str) -> str:
-    """What a phone begins with, stress and other marks left out: "p" of "ˈpʰ"."""
-    letters = (c for c in unicodedata.normalize("NFD", phone) if unicodedata.category(c) == "Ll")
-    return next(letters, "")
 
 
 def _closing(phones: list[Phone]) -> list[Phone]:

@@ -64,7 +64,8 @@ def train_avatar(arguments: list[str]) -> int | None:
             also_still: Recordings in which nobody speaks, music for one, in which and under which
                 the mouth learns to rest (examples/made_music.py).
             also_spoken: Recordings of people whom nobody filmed, in any language: they teach when
-                the mouth moves, not how (examples/spoken_words.py --wav).
+                the mouth moves, and where NAME.phones lies beside NAME.wav (lines of START_S END_S
+                PHONE in IPA), where it shuts, rounds and spreads (examples/spoken_words.py --wav).
             hearing_of: An avatar with whose knowledge of the same features hearing begins: auto is
                 the shipped one if it has any, none begins with nothing.
             keep_hearing: An avatar made from the same takes whose hearing to keep: only looks are

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.io.audio import read_speech
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
+from se4lip.io.phones import read_phones
 from se4lip.train.avatar_material import Spoken, Take, sliced, takes_of
 from se4lip.train.avatar_noise import (
     InNoise,
@@ -27,6 +28,7 @@ from se4lip.train.avatar_noise import (
     pieces_of,
     sounds_alone,
 )
+from se4lip.train.avatar_phones import Phones
 from se4lip.train.avatar_speech import (
     Heard,
     MouthTask,
@@ -73,7 +75,8 @@ def learn_to_hear(
 
     The first of ``voices`` is the person's own: it says what features and the resting mouth are
     like, and is heard in made voices too. ``unspoken`` are recordings in which nobody speaks,
-    ``unfilmed`` are speech of people whom nobody filmed: it teaches when the mouth moves, not how.
+    ``unfilmed`` are speech of people whom nobody filmed: it teaches when the mouth moves, and by
+    its phones, where they are known, what they ask of any lips.
     ``known`` is what somebody else's head has learned of the same features, to begin with.
     """
     own = voices[0]
@@ -120,7 +123,7 @@ def learn_to_hear(
         first_seed = voice_seed(recipe.voices, 0, len(own.spoken))  # where own voices end
         heard += unfilmed_takes(unfilmed, rest, listener, recipe.noise, pieces, first_seed, report)
     examined = [_heard(held_out.data, one, listener) for one in held_out.spoken[:_VALIDATION_TAKES]]
-    talk = [samples for samples, _ in unfilmed]
+    talk = [piece.samples for piece in unfilmed]
     identity = {
         "recipe": [
             *(recipe.voices, recipe.certainty),
@@ -129,6 +132,7 @@ def learn_to_hear(
         "hearing_of": None if known is None else [known.sha256, recipe.known_rate],
         "data": [[one.data.name, len(one.spoken)] for one in voices],
         "unspoken": [*_sums(pieces), *(_sums(talk) if talk else ())],
+        "asked": [sum(int(kind) for piece in unfilmed for kind in piece.asked)],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
     }
     task = MouthTask(window, person.mouth, heard, examined)
@@ -158,6 +162,7 @@ class Also:
     heard: Sequence[Dataset]  # the same lips in other voices
     still: Sequence[Samples]  # recordings in which nobody speaks
     spoken: int  # recordings of people whom nobody filmed
+    said: int  # of these, with phones
     pieces: Sequence[Piece]  # of these
     known: Known | None  # what hearing begins with
 
@@ -179,8 +184,10 @@ class Also:
                 "the recordings out, or give --features by name, such as whisper-base"
             )
         quiet, talk = ([read_speech(file).samples for file in files] for files in given.values())
+        phones = [_phones_beside(file) for file in spoken]
         sets = [open_dataset(path) for path in heard]
-        return Also(sets, quiet, len(talk), pieces_of_recordings(talk), known)
+        said = sum(map(bool, phones))
+        return Also(sets, quiet, len(talk), said, pieces_of_recordings(talk, phones), known)
 
     def taught(
         self,
@@ -209,6 +216,7 @@ class Also:
             "heard": [[data.name, len(takes_of(data, "all"))] for data in self.heard],
             "still": len(self.still),
             "spoken": self.spoken,
+            "said": self.said,
             "hearing_of": self.known and [self.known.name, self.known.sha256],
         }
 
@@ -270,16 +278,20 @@ def _out_of_noise(
         return _cut(clip, take, target)
     before, after = silent_take(found[: noisy.start], rest), silent_take(found[noisy.stop :], rest)
     parts = (before, _cut(clip, take, target), after)
-    joined = (
-        np.concatenate([getattr(part, name.name) for part in parts]) for name in fields(Heard)
-    )
-    return Heard(*joined)
+    known = ("features", "mouth", "spoken")
+    return Heard(*(np.concatenate([getattr(part, name) for part in parts]) for name in known))
 
 
 def _speaking(data: Dataset, one: Spoken) -> Bool[np.ndarray, " T"]:
     found = speech_frames(data.clip(one.take.clip).speech.samples)
     rows = np.arange(one.take.start, one.take.stop).clip(max=len(found) - 1)
     return found[rows]
+
+
+def _phones_beside(recording: Path) -> Phones:
+    """``talk.phones`` beside ``talk.wav`` (`io.phones`), if it is there."""
+    file = recording.with_suffix(".phones")
+    return read_phones(file) if file.exists() else ()
 
 
 def _sums(recordings: Sequence[Samples]) -> tuple[int, float]:

@@ -16,6 +16,7 @@ from se4lip.head.speech_window import SpeechWindow
 from se4lip.mesh import LIPS, LOWER_INNER_LIP, UPPER_INNER_LIP
 from se4lip.metrics.closure import closed_below
 from se4lip.metrics.landmarks import correlation
+from se4lip.train.avatar_phones import NOTHING, Asked, Demands
 
 _SEGMENT_FRAMES = 60
 _SEGMENTS = 16  # a step
@@ -34,11 +35,13 @@ _MARGIN_FRAMES = 5  # around speech, that are no silence: lips open before they 
 class Heard:
     """Features and mouth codes of one take, row by row, NaN where nobody saw the mouth; and where
     somebody speaks in it: 1, where nobody does: 0, and where that is not known: NaN, as it is for
-    all of it if it is not given."""
+    all of it if it is not given. ``asked`` is what the phones of a row ask of the lips
+    (`train.avatar_phones`), nothing if it is not given."""
 
     features: Float32[np.ndarray, "T D"]
     mouth: Float32[np.ndarray, "T K"]
     spoken: Float32[np.ndarray, " T"] | None = None
+    asked: Asked | None = None
 
     def __len__(self) -> int:
         return len(self.mouth)
@@ -109,6 +112,12 @@ class MouthTask:
         spoken = seen & (self.spoken != 0).numpy()
         shut = torch.from_numpy(gap < closed_below(gap[spoken if spoken.any() else seen]))
         self.closed = (shut & self.seen & (self.spoken == 1)).float()
+        asked = (np.zeros(len(h), np.int8) if h.asked is None else h.asked for h in heard)
+        self.asked = torch.from_numpy(np.concatenate([*asked]))
+        self.demands: Demands | None = None
+        if self.asked.any():
+            filmed = (self.seen & (self.spoken == 1)).numpy()
+            self.demands = Demands(mouth, self.codes.numpy(), filmed)
         self.length = torch.tensor([len(h) for h in heard])
         self.first = self.length.cumsum(0) - self.length
         self.weight = drawing_weights(heard)
@@ -140,7 +149,11 @@ class MouthTask:
         ) / known.sum().clamp(min=1)
         lips_mm = place + 0.5 * speed + _GAP * gap.sum() / frames_seen
         figures = {"lips_mm": place.item(), "gate": gate.item()}
-        return lips_mm + 0.1 * code + _GATE * gate, figures
+        total = lips_mm + 0.1 * code + _GATE * gate
+        if self.demands is not None:
+            missed = self.demands.missed_mm(codes, self.asked[rows].where(inside, NOTHING))
+            total, figures["asked_mm"] = total + missed, missed.item()
+        return total, figures
 
     @torch.no_grad()
     def validate(self, module: SpeechWindow) -> dict[str, float]:
