@@ -10,10 +10,11 @@ import puppet
 from se4lip.artifacts.avatar import SHIPPED, load_avatar
 from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity
 from se4lip.face.expression import MouthModel
+from se4lip.head.gate import opened
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.train.avatar import train_avatar
 from se4lip.train.avatar_again import relisten
-from se4lip.train.hearing_of_another import handed_on, known_by
+from se4lip.train.hearing_of_another import gated_by, handed_on, known_by
 from se4lip.types import InputError
 
 HIDDEN = 64  # of the shipped head
@@ -117,6 +118,51 @@ def test_hidden_numbers_must_be_as_many():
     message = "hears with 64 hidden numbers, and 65 were asked for: give --hidden 64"
     with pytest.raises(InputError, match=message):
         known_by(SHIPPED, mine, HIDDEN + 1)
+
+
+def test_any_number_will_do_where_none_is_asked_for():
+    known = known_by("auto", encoder_identity(None), None)
+    assert known is not None and known.window.config.hidden == HIDDEN
+
+
+def test_a_kept_gate_says_what_it_said_and_lips_move_as_the_others():
+    gate, lips = window_of(3, seed=1), window_of(3, seed=2)
+    for window in (gate, lips):
+        torch.nn.init.normal_(window.heed.weight)
+        torch.nn.init.normal_(window.noise_weight)
+        window.eval()
+    lips.feature_mean.copy_(gate.feature_mean)
+    lips.feature_scale.copy_(gate.feature_scale)
+    gate.certainty.fill_(1.5)
+    gate.wariness.fill_(2.0)
+    joined = gated_by(gate, lips).eval()
+    features = torch.randn(
+        200, gate.config.feature_width, generator=torch.Generator().manual_seed(0)
+    )
+    with torch.inference_mode():
+        codes, heed = joined.codes_and_heed(features)
+        _, said = gate.codes_and_heed(features)
+        share, spoken = opened(said), codes - joined.rest
+        lips.heed.weight.zero_()
+        lips.heed.bias.fill_(100.0)
+        lips.certainty.zero_()
+        lips.wariness.zero_()
+        alone = lips(features) - lips.rest
+    torch.testing.assert_close(heed, said, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(spoken, share[:, None] * alone, atol=1e-4, rtol=1e-4)
+    assert 0.02 < share.mean() < 0.98
+
+
+def test_no_gate_is_kept_of_nothing(puppets, tmp_path):
+    dataset, *_ = puppets
+    recipe = replace(puppet.smallest_recipe(2, 2), keep_gate=True)
+    with pytest.raises(InputError, match=r"^no gate can be kept, for hearing begins with nothing"):
+        train_avatar(
+            *(dataset, tmp_path / "out", recipe),
+            features="logmel",
+            hearing_of="none",
+            report=lambda text: None,
+        )
 
 
 def test_an_avatar_that_is_not_there_is_missed(tmp_path):

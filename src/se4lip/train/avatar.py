@@ -62,7 +62,8 @@ class AvatarRecipe:
     canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
     curves: int = 12  # nonlinear functions of a code (`splat.deform`)
     sways: bool = True  # hair, neck and torso go with the head's pose (`head.sway`)
-    hidden: int = 64  # of the speech window
+    # of the speech window; None is that of the head whose hearing it begins with, else 64
+    hidden: int | None = None
     voices: int = (
         2  # other voices in which each take is also heard, so that any voice moves the lips
     )
@@ -71,6 +72,7 @@ class AvatarRecipe:
     certainty: float = 3.0  # of somebody speaking, within a second (`head.gate`)
     wariness: float = 5.0  # how much more certain that must be after noise
     known_rate: float = 1 / 3  # of the learning rate, where hearing begins with another head's
+    keep_gate: bool = False  # that head goes on saying when somebody speaks; lips alone are learned
     picture_loss: PictureLoss = field(default_factory=PictureLoss)
     speech: LoopConfig = field(
         default_factory=lambda: LoopConfig(
@@ -142,7 +144,7 @@ def train_avatar(
     if kept is None:
         listener = listener_of(encoder, features, feature_weights, recipe.voice)
         known = known_by(hearing_of, listener.identity, recipe.hidden)
-        also = Also.read(listener, also_heard, also_still, also_spoken, known)
+        also = Also.read(listener, also_heard, also_still, also_spoken, known, recipe.keep_gate)
     torch.manual_seed(recipe.speech.seed)
     data = open_dataset(dataset)
     material = gather(data, split, recipe.material, videos, report)

@@ -64,7 +64,7 @@ def relisten(
     writable_folder(out)
     listener = listener or listener_of(encoder, features, feature_weights, recipe.voice)
     known = known_by(hearing_of, listener.identity, recipe.hidden)
-    also = Also.read(listener, also_heard, also_still, also_spoken, known)
+    also = Also.read(listener, also_heard, also_still, also_spoken, known, recipe.keep_gate)
     data, avatar = open_dataset(dataset), load_avatar(seen)
     spoken = spoken_in(data, avatar.person, takes_of(data, split) if takes is None else takes)
     held_out = held_out_of(data, avatar.person) if split == "train" else []

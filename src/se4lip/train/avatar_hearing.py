@@ -38,7 +38,7 @@ from se4lip.train.avatar_speech import (
 )
 from se4lip.train.avatar_unfilmed import Piece, pieces_of_recordings, unfilmed_takes
 from se4lip.train.avatar_wary import learn_noise
-from se4lip.train.hearing_of_another import Known, handed_on
+from se4lip.train.hearing_of_another import Known, gated_by, handed_on
 from se4lip.train.listener import Features, Listener, voice_seed
 from se4lip.train.loop import train
 from se4lip.types import InputError, Speech
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from se4lip.train.avatar import AvatarRecipe
 
 _VALIDATION_TAKES = 20
+HIDDEN = 64  # numbers of a speech window that begins with nothing
 
 Target = tuple[Float32[np.ndarray, "T K"], Float32[np.ndarray, " T"] | None]
 
@@ -87,7 +88,9 @@ def learn_to_hear(
     loop = recipe.speech
     if known is None:
         torch.manual_seed(loop.seed)
-        window = SpeechWindow(SpeechWindowConfig(width, person.mouth.width, recipe.hidden))
+        window = SpeechWindow(
+            SpeechWindowConfig(width, person.mouth.width, recipe.hidden or HIDDEN)
+        )
         window.normalise_by(torch.from_numpy(np.concatenate([one.features for one in heard])))
         window.rest.copy_(torch.from_numpy(rest))
     else:
@@ -137,6 +140,8 @@ def learn_to_hear(
     }
     task = MouthTask(window, person.mouth, heard, examined)
     window = train(task, loop, out, identity, report=report)
+    if recipe.keep_gate and known is not None:
+        return gated_by(known.window, window)
     window.wariness.fill_(recipe.wariness)
     if known is None or not known.window.knows_noise:  # what it is does not depend on the mouth
         learn_noise(window, speech, silence, noise)
@@ -173,9 +178,15 @@ class Also:
         still: Sequence[Path],
         spoken: Sequence[Path],
         known: Known | None,
+        keep_gate: bool = False,
     ) -> Also:
         """Raises: InputError when something cannot be read, ``listener`` knows no features of
-        recordings, or nobody is heard where somebody should be."""
+        recordings, nobody is heard where somebody should be, or there is no gate to be kept."""
+        if keep_gate and known is None:
+            raise InputError(
+                "no gate can be kept, for hearing begins with nothing that is known of these "
+                "features: name a head with --hearing-of, or leave --keep-gate out"
+            )
         given = {"--also-still": still, "--also-spoken": spoken}
         if listener.silence is None and any(given.values()):
             named = " and ".join(name for name, files in given.items() if files)

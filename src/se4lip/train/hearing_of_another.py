@@ -26,7 +26,7 @@ from se4lip.types import InputError
 AUTO, NOBODY = "auto", "none"
 # what of a recipe (`avatar.AvatarRecipe`) is about hearing
 WARINESS = ("noise", "certainty", "wariness")
-HEARING = ("hidden", "voices", "voice", *WARINESS, "known_rate", "speech")
+HEARING = ("hidden", "voices", "voice", *WARINESS, "known_rate", "keep_gate", "speech")
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Known:
     mouth: MouthModel
 
 
-def known_by(given: Path | str, heard: EncoderIdentity, hidden: int) -> Known | None:
-    """What the avatar ``given`` knows of hearing ``heard`` with so many hidden numbers.
+def known_by(given: Path | str, heard: EncoderIdentity, hidden: int | None) -> Known | None:
+    """What the avatar ``given`` knows of hearing ``heard`` with so many hidden numbers, None for
+    any.
 
     ``auto`` is the shipped avatar if it knows that, and nobody if not; ``none`` is nobody.
 
@@ -52,7 +53,7 @@ def known_by(given: Path | str, heard: EncoderIdentity, hidden: int) -> Known | 
     window = avatar.head.speech
     try:
         avatar.check_encoder(heard)
-        if window.config.hidden != hidden:
+        if hidden not in {None, window.config.hidden}:
             raise InputError(
                 f"{given} hears with {window.config.hidden} hidden numbers, and {hidden} were "
                 f"asked for: give --hidden {window.config.hidden}, or --hearing-of {NOBODY}"
@@ -122,5 +123,31 @@ def handed_on(
     state["attention.weight"] = torch.einsum("jk,okn->ojn", back, seen)
     state["attention.bias"] = bias + torch.einsum("k,okn->o", known.rest - own_rest @ back, seen)
     state["rest"] = own_rest
+    window.load_state_dict(state)
+    return window
+
+
+@torch.no_grad()
+def gated_by(gate: SpeechWindow, lips: SpeechWindow) -> SpeechWindow:
+    """A speech window that hears speech, noise and silence exactly as ``gate`` does and moves the
+    lips as ``lips`` does: the hidden numbers of both side by side.
+
+    Both must hear the same features, normalised alike, and mean the same mouth.
+    """
+    first, second = gate.config.hidden, lips.config.hidden
+    window = SpeechWindow(replace(lips.config, hidden=first + second))
+    state = {name: value.clone() for name, value in lips.state_dict().items()}
+    kept = ("certainty", "wariness", "noise_weight", "noise_bias", "heed.bias")
+    state |= {name: value for name, value in gate.state_dict().items() if name in kept}
+    for part in ("project.weight", "project.bias", "window.bias"):
+        state[part] = torch.cat([one.state_dict()[part] for one in (gate, lips)])
+    for part in ("window.weight", "mix.weight", "mix.bias", "code.weight", "heed.weight"):
+        state[part] = torch.zeros_like(window.state_dict()[part])
+    state["window.weight"][:first, :first] = gate.window.weight
+    state["window.weight"][first:, first:] = lips.window.weight
+    state["heed.weight"][:, :first] = gate.heed.weight
+    state["mix.weight"][first:, first:] = lips.mix.weight
+    state["mix.bias"][first:] = lips.mix.bias
+    state["code.weight"][:, first:] = lips.code.weight
     window.load_state_dict(state)
     return window
