@@ -17,7 +17,7 @@ from se4lip.train.avatar_again import relisten
 from se4lip.train.hearing_of_another import gated_by, handed_on, known_by
 from se4lip.types import InputError
 
-HIDDEN = 64  # of the shipped head
+HIDDEN = 128  # of the shipped head
 
 
 def orthonormal(width: int, seed: int) -> np.ndarray:
@@ -115,7 +115,7 @@ def test_of_other_features_it_tells_nothing():
 def test_hidden_numbers_must_be_as_many():
     mine = encoder_identity(None)
     assert known_by("auto", mine, HIDDEN + 1) is None
-    message = "hears with 64 hidden numbers, and 65 were asked for: give --hidden 64"
+    message = "hears with 128 hidden numbers, and 129 were asked for: give --hidden 128"
     with pytest.raises(InputError, match=message):
         known_by(SHIPPED, mine, HIDDEN + 1)
 
