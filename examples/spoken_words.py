@@ -32,11 +32,9 @@ from se4lip.io.files import write_bytes
 from se4lip.types import Speech
 
 sys.path.append(str(Path(__file__).with_name("languages")))
-from make_speech import KOKORO_LATE_S, phones
+from make_speech import DURATIONS, KOKORO_HOP, KOKORO_HZ, KOKORO_LATE_S, phones
 
-KOKORO_HZ = 24_000
-DURATIONS = "/encoder/Clip_output_0"  # steps a symbol, inside the published graph
-STEP_S = 600 / KOKORO_HZ
+STEP_S = KOKORO_HOP / KOKORO_HZ
 LISTS = {  # what espeak-ng calls a language: how often it is drawn, Debian's list of its words
     "en-us": (8, "american-english"),
     "fr-fr": (2, "french"),

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from se4lip.cli import main
-from se4lip.evaluate_languages import Lips, judged, letter
+from se4lip.evaluate_languages import Lips, judged
 from se4lip.evaluate_silence import SilenceConfig, evaluate_silence
 from se4lip.metrics.closure import Phone
+from se4lip.metrics.phones import letter
 
 OPEN, SHUT, NARROW, WIDE = 0.2, 0.0, 0.3, 0.45
 

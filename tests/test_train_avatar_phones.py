@@ -105,3 +105,14 @@ def test_phones_go_with_their_piece_of_a_recording() -> None:
     assert np.flatnonzero(first.asked).tolist() == [11] and first.asked[11] == SHUT
     assert np.flatnonzero(second.asked).tolist() == [26] and second.asked[26] == NARROW
     assert not third.asked.any() and len(third.asked) == len(third.speaking)
+
+
+def test_a_mouth_whose_takes_have_no_sound_is_measured_all_the_same() -> None:
+    filmed = np.random.default_rng(0).uniform(0, 10, (50, 2)).astype(np.float32)
+    mute = Heard(np.zeros((50, 4), np.float32), filmed)
+    asked = np.full(20, SHUT, np.int8)
+    rest = np.zeros(2, np.float32)
+    told = unfilmed_take(np.zeros((20, 4), np.float32), np.ones(20, bool), rest, asked)
+    window = SpeechWindow(SpeechWindowConfig(4, 2, hidden=8))
+    task = MouthTask(window, mouth_of_two(), [mute, told], [])
+    assert task.demands is not None and 0 < task.demands.shut < task.demands.open < 10

@@ -24,7 +24,7 @@ from se4lip.io.phones import read_phones
 from se4lip.lips_of_head import codes_heard, lip_landmarks
 from se4lip.metrics.closure import SILENCES, ClosureCounts, Phone, count_closures
 from se4lip.metrics.landmarks import lip_aperture, lip_width
-from se4lip.metrics.phones import BILABIAL, OTHER_LABIAL, ROUNDED, SPREAD, letter
+from se4lip.metrics.phones import BILABIAL, OTHER_LABIAL, ROUNDED, SPREAD
 from se4lip.train.listener import Listener, listener_of_avatar
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, Speech
 
@@ -193,8 +193,8 @@ def _closing(phones: list[Phone]) -> list[Phone]:
     """Phones that must close the lips under the name b, those that must not under that of x."""
     found = []
     for phone in phones:
-        first = letter(phone.name)
-        if first and phone.plain not in SILENCES and first not in OTHER_LABIAL:
+        first = phone.letter
+        if first and first not in OTHER_LABIAL:
             name = "b" if first in BILABIAL else "x"
             found.append(Phone(name, phone.start_s, phone.end_s))
     return found
@@ -232,9 +232,7 @@ def _share_at_rest(lips: list[Lips]) -> float:
 
 def _widths(lips: Lips, letters: frozenset[str]) -> Float[np.ndarray, " P"]:
     """The mouth's mean width over each phone that begins with one of ``letters``."""
-    seen = [
-        _frames(lips.width, phone, 0.0) for phone in lips.phones if letter(phone.name) in letters
-    ]
+    seen = [_frames(lips.width, phone, 0.0) for phone in lips.phones if phone.letter in letters]
     return np.array([values.mean() for values in seen if len(values)])
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from se4lip.metrics.phones import letter
 from se4lip.types import FRAME_RATE_HZ, InputError
 
 BILABIALS = frozenset({"b", "m", "p"})
@@ -39,6 +40,11 @@ class Phone:
     @property
     def plain(self) -> str:
         return re.sub(r"[0-9+<>\[\]]", "", self.name).strip().lower()
+
+    @property
+    def letter(self) -> str:
+        """What it begins with in IPA (`metrics.phones`); nothing where nothing is said."""
+        return "" if self.plain in SILENCES else letter(self.name)
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,8 @@ class AvatarRecipe:
     sways: bool = True  # hair, neck and torso go with the head's pose (`head.sway`)
     # of the speech window; None is that of the head whose hearing it begins with, else 64
     hidden: int | None = None
-    voices: int = (
-        2  # other voices in which each take is also heard, so that any voice moves the lips
-    )
+    # other voices in which each take is also heard, so that any voice moves the lips
+    voices: int = 2
     voice: SpeechAugmentConfig = OTHER_VOICES
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     certainty: float = 3.0  # of somebody speaking, within a second (`head.gate`)

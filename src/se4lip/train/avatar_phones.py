@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from se4lip.face.expression import MouthModel
 from se4lip.mesh import LOWER_INNER_LIP, MOUTH_CORNERS, UPPER_INNER_LIP
-from se4lip.metrics.closure import SILENCES, Phone
-from se4lip.metrics.phones import BILABIAL, OTHER_LABIAL, OTHER_VOWEL, ROUNDED, SPREAD, letter
+from se4lip.metrics.closure import Phone
+from se4lip.metrics.phones import BILABIAL, OTHER_LABIAL, OTHER_VOWEL, ROUNDED, SPREAD
 from se4lip.types import FRAME_RATE_HZ
 
 NOTHING, SHUT, AJAR, OPEN, NARROW, WIDE = range(6)
@@ -40,16 +40,17 @@ def asked_of(phones: Phones, frames: int) -> Asked:
     Of two phones in a frame the one that shuts the lips counts, else the first.
     """
     asked = np.full(frames, NOTHING, np.int8)
-    for name, start_s, end_s in phones:
-        frame, wanted = int((start_s + end_s) / 2 * FRAME_RATE_HZ), _wanted(name, start_s, end_s)
+    for phone in (Phone(*one) for one in phones):
+        middle_s, wanted = (phone.start_s + phone.end_s) / 2, _wanted(phone.letter)
+        frame = int(middle_s * FRAME_RATE_HZ)
         if 0 <= frame < frames and (wanted == SHUT or asked[frame] == NOTHING):
             asked[frame] = wanted
     return asked
 
 
-def _wanted(name: str, start_s: float, end_s: float) -> int:
-    first = letter(name)
-    if not first or Phone(name, start_s, end_s).plain in SILENCES or first in OTHER_LABIAL:
+def _wanted(first: str) -> int:
+    """Of a phone that begins with this letter."""
+    if not first or first in OTHER_LABIAL:
         return NOTHING
     kinds = ((BILABIAL, SHUT), (ROUNDED, NARROW), (SPREAD, WIDE), (OTHER_VOWEL, OPEN))
     return next((kind for letters, kind in kinds if first in letters), AJAR)
@@ -63,8 +64,8 @@ class Demands:
     ) -> None:
         """``codes`` are what the mouth was seen to do, in speech where ``spoken``."""
         left, right = MOUTH_CORNERS
-        self._gap = _span(mouth, UPPER_INNER_LIP, LOWER_INNER_LIP, axis=1)
-        self._width = _span(mouth, left, right, axis=0)
+        self._gap = span_mm(mouth, UPPER_INNER_LIP, LOWER_INNER_LIP, axis=1)
+        self._width = span_mm(mouth, left, right, axis=0)
         spans = (self._gap, self._width)
         gap, width = (rest + codes[spoken] @ moved.numpy() for rest, moved in spans)
         low, high = np.percentile(gap, (2, 95))
@@ -90,11 +91,11 @@ class Demands:
         return missed
 
 
-def _span(
+def span_mm(
     mouth: MouthModel, first: int, second: int, axis: int
 ) -> tuple[float, Float[Tensor, " K"]]:
-    """From one point of the mouth to another along an axis, in mm: at the mean mouth, and what
-    each number of a code adds."""
+    """From one point of the mouth to another along an axis: at the mean mouth, and what each number
+    of a code adds."""
     rest = 10 * (mouth.shape_cm[second, axis] - mouth.shape_cm[first, axis])
     moved = 10 * (mouth.basis_cm[:, second, axis] - mouth.basis_cm[:, first, axis])
     return float(rest), torch.from_numpy(moved).float()

@@ -16,7 +16,7 @@ from se4lip.head.speech_window import SpeechWindow
 from se4lip.mesh import LIPS, LOWER_INNER_LIP, UPPER_INNER_LIP
 from se4lip.metrics.closure import closed_below
 from se4lip.metrics.landmarks import correlation
-from se4lip.train.avatar_phones import NOTHING, Asked, Demands
+from se4lip.train.avatar_phones import NOTHING, Asked, Demands, span_mm
 
 _SEGMENT_FRAMES = 60
 _SEGMENTS = 16  # a step
@@ -94,8 +94,7 @@ class MouthTask:
         self.lips_mm = torch.from_numpy(
             10 * mouth.basis_cm[:, lips].reshape(mouth.width, -1)
         ).float()
-        gap_cm = mouth.basis_cm[:, LOWER_INNER_LIP, 1] - mouth.basis_cm[:, UPPER_INNER_LIP, 1]
-        self.gap_mm = torch.from_numpy(10 * gap_cm).float()
+        _, self.gap_mm = span_mm(mouth, UPPER_INNER_LIP, LOWER_INNER_LIP, axis=1)
         self.features = torch.from_numpy(np.concatenate([h.features for h in heard]))
         codes = np.concatenate([h.mouth for h in heard])
         seen = np.isfinite(codes).all(1)
@@ -111,13 +110,14 @@ class MouthTask:
         # What is shut is seen in speech: rest, of which there may be any amount, would hide it.
         spoken = seen & (self.spoken != 0).numpy()
         shut = torch.from_numpy(gap < closed_below(gap[spoken if spoken.any() else seen]))
-        self.closed = (shut & self.seen & (self.spoken == 1)).float()
+        talking = self.seen & (self.spoken == 1)
+        self.closed = (shut & talking).float()
         asked = (np.zeros(len(h), np.int8) if h.asked is None else h.asked for h in heard)
         self.asked = torch.from_numpy(np.concatenate([*asked]))
         self.demands: Demands | None = None
         if self.asked.any():
-            filmed = (self.seen & (self.spoken == 1)).numpy()
-            self.demands = Demands(mouth, self.codes.numpy(), filmed)
+            measured = talking if talking.any() else self.seen  # takes without sound
+            self.demands = Demands(mouth, self.codes.numpy(), measured.numpy())
         self.length = torch.tensor([len(h) for h in heard])
         self.first = self.length.cumsum(0) - self.length
         self.weight = drawing_weights(heard)

@@ -34,24 +34,8 @@ def rasterize_gsplat(
     float32 on a CUDA device.
     """
     means = gaussians.means
-    if means.dtype != torch.float32 or not means.is_cuda:
-        raise InputError(
-            f"Gaussians are {means.dtype} on {means.device}, but the gsplat back end draws "
-            "torch.float32 on cuda: convert them, or choose another back end"
-        )
+    require_cuda(means)
     require_gsplat()
-    return draw_by_gsplat(gaussians, camera, background, camera_from_head, config)
-
-
-def draw_by_gsplat(
-    gaussians: Gaussians,
-    camera: Camera,
-    background: Float[Tensor, " C"] | Float[Tensor, "H W C"],
-    camera_from_head: Float[Tensor, "3 4"],
-    config: RasterConfig,
-) -> tuple[Float[Tensor, "H W C"], Float[Tensor, "H W"]]:
-    """What gsplat's functions make of it, wherever they run."""
-    means = gaussians.means
     from gsplat import (
         fully_fused_projection,
         isect_offset_encode,
@@ -94,6 +78,15 @@ def draw_by_gsplat(
         rows,
     )
     return rgb[0] + (1 - alpha[0]) * background, alpha[0, ..., 0]
+
+
+def require_cuda(means: Tensor) -> None:
+    """Raises: InputError when gsplat's kernels cannot take ``means``."""
+    if means.dtype != torch.float32 or not means.is_cuda:
+        raise InputError(
+            f"Gaussians are {means.dtype} on {means.device}, but the gsplat back end draws "
+            "torch.float32 on cuda: convert them, or choose another back end"
+        )
 
 
 def require_gsplat() -> None:
