@@ -102,23 +102,77 @@ def clairvoyant(monkeypatch):
 @pytest.mark.parametrize("late", [0, 1, -3, 7])
 def test_the_offset_of_a_data_set_is_found_stored_and_gone(tmp_path, late):
     folder = data_set(tmp_path / "set", 4, late)
-    whole, own = syncing.dataset_offsets(folder)
-    assert (whole.name, own.name) == (None, "clip00")
-    assert whole.frames == pytest.approx(late, abs=0.05)
-    assert whole.sure
-    assert syncing.store_offsets(folder, [whole, own], "all") == [whole, own]
-    again = syncing.dataset_offsets(folder)[0]
-    assert again.reading.offset_frames == 0
-    assert again.frames == pytest.approx(late, abs=0.05)
+    found = syncing.dataset_offsets(folder)
+    (own,) = found.own
+    assert (found.whole.name, own.name, found.apart) == (None, "clip00", ())
+    assert found.brief == ("clip01", "clip02", "clip03")
+    assert found.whole.frames == pytest.approx(late, abs=0.05)
+    assert found.whole.sure
+    assert found.verdict == ("in-sync" if abs(late) <= 1 else "out-of-sync")
+    assert syncing.store_offsets(folder, found, "all") == [found.whole, own]
+    again = syncing.dataset_offsets(folder)
+    assert again.verdict == "in-sync"
+    assert again.whole.left_frames == pytest.approx(0, abs=0.001)
+    assert again.whole.frames == found.whole.frames
+
+
+def stored_in(folder):
+    return {entry.name: entry.av_offset_frames for entry in open_dataset(folder).index.sources}
+
+
+def mixed(folder, lengths_and_delays):
+    """A data set of recordings of so many frames, each so many frames late."""
+    sources = []
+    for index, (frames, late) in enumerate(lengths_and_delays):
+        name = f"clip{index:02}"
+        write_clip(folder, name, *coded(frames, late, index), track(frames), {"source": name})
+        sources.append(SourceEntry(name, name, "..", 1, "0", (ClipEntry(name, 0, frames),)))
+    write_index(folder, Index({}, tuple(sources)))
+    return folder
+
+
+def test_storing_twice_changes_nothing(tmp_path):
+    folder = mixed(tmp_path / "set", [(400, 3), (60, 0), (60, 0), (60, 0), (60, 0), (60, 0)])
+    syncing.store_offsets(folder, syncing.dataset_offsets(folder), "all")
+    once = stored_in(folder)
+    assert once["clip00"] == pytest.approx(3, abs=0.1)
+    assert [once[f"clip{k:02}"] for k in range(1, 6)] == pytest.approx([0] * 5, abs=0.1)
+    for _ in range(2):
+        syncing.store_offsets(folder, syncing.dataset_offsets(folder), "all")
+        assert stored_in(folder) == once
+
+
+def test_the_offset_of_all_goes_to_no_recording_that_is_sure_of_another(tmp_path, capsys):
+    folder = mixed(tmp_path / "set", [(400, 0), (400, 0), (60, 0), (60, 0), (60, 5)])
+    found = syncing.dataset_offsets(folder, config=syncing.OffsetConfig(least_lead=2.0))
+    assert [one.name for one in found.apart] == ["clip04"]
+    assert found.whole.frames == pytest.approx(0, abs=0.05)  # which the odd one has no part in
+    assert (found.whole.verdict, found.verdict) == ("in-sync", "out-of-sync")
+    syncing.store_offsets(folder, found, "all")
+    assert stored_in(folder)["clip04"] == 0
+    assert cli.main(["sync", str(folder), "--least-lead", "2"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[3].startswith("clip04: out-of-sync: sound 5.00 frames (200 ms) late in the")
+    assert said[3].endswith(", too short to store, and not what all say")
+    assert said[4] == "2 of 5 recordings have less than 10 s of speech, and go by all"
+
+
+def test_recordings_that_disagree_have_no_offset_in_common(tmp_path):
+    folder = mixed(tmp_path / "set", [(1000, 0), (400, 4), (400, -6), (60, 2), (60, 2)])
+    found = syncing.dataset_offsets(folder)
+    assert found.whole.doubt == "of 3 recordings that are sure of theirs 2 disagree"
+    stored = syncing.store_offsets(folder, found, "all")
+    assert [one.name for one in stored] == ["clip00", "clip01", "clip02"]
+    assert stored_in(folder)["clip03"] == 0
 
 
 def test_an_offset_that_is_not_sure_is_not_stored(tmp_path):
     folder = data_set(tmp_path / "set", 2, 3)
-    (whole, *_) = syncing.dataset_offsets(folder)
-    assert whole.sure
-    (doubted, *_) = syncing.dataset_offsets(folder, config=syncing.OffsetConfig(least_lead=1e9))
-    assert not doubted.sure
-    assert syncing.store_offsets(folder, [doubted], "all") == []
+    assert syncing.dataset_offsets(folder).whole.sure
+    doubted = syncing.dataset_offsets(folder, config=syncing.OffsetConfig(least_lead=1e9))
+    assert not doubted.whole.sure
+    assert doubted.verdict == "cannot-tell"
+    assert syncing.store_offsets(folder, doubted, "all") == []
     assert all(entry.av_offset_frames == 0 for entry in open_dataset(folder).index.sources)
 
 
@@ -131,7 +185,7 @@ def test_recordings_of_one_file_name_have_offsets_of_their_own(tmp_path):
         sources.append(SourceEntry(name, "take.mp4", f"../{name}", 1, "0", entry))
     write_index(folder, Index({}, tuple(sources)))
     found = syncing.dataset_offsets(folder, config=syncing.OffsetConfig(least_lead=1.0))
-    assert [one.name for one in found] == [None, "take", "tuesday__take"]
+    assert [one.name for one in found.own] == ["take", "tuesday__take"]
     syncing.store_offsets(folder, found, "all")
     stored = [entry.av_offset_frames for entry in open_dataset(folder).index.sources]
     assert stored == pytest.approx([2, -3], abs=0.1)
@@ -329,10 +383,20 @@ def test_the_command_judges_a_data_set(late, verdict, code, tmp_path, capsys):
     assert [row["source"] for row in report["offsets"]] == [None, "clip00"]
     assert (report["stored"], report["stored_frames"]) == (2, 0)
     assert cli.main(["sync", str(folder)]) == 0
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert third == "3 of 4 recordings have less than 10 s of speech, and go by all"
     assert first.startswith(f"{folder}: in-sync: sound {late}.00 frames (")
     assert second.startswith("clip00: in-sync: sound")
     assert ("of them stored before" in first) is (late > 0)
+
+
+def test_what_is_for_the_other_kind_of_input_is_refused(tmp_path, capsys):
+    folder = data_set(tmp_path / "set", 2, 0)
+    assert cli.main(["sync", str(folder), "-o", str(tmp_path / "a.png")]) == 2
+    assert "is a data set, and -o draws the seconds of one video" in capsys.readouterr().err
+    for flags in (["--store"], ["--split", "test"], ["--least-lead", "3"]):
+        assert cli.main(["sync", str(tmp_path / "talk.mp4"), *flags]) == 2
+        assert "are for data sets, and" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_command_does_not_guess_of_a_data_set(tmp_path, capsys):

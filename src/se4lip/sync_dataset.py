@@ -7,7 +7,8 @@ part of a frame, how late its sound lies.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.encoder.model import SE4Lip
-from se4lip.io.dataset import Dataset, open_dataset, set_av_offset
+from se4lip.io.dataset import Dataset, open_dataset, read_index, set_av_offsets
 from se4lip.metrics.sync import (
     FRAME_MS,
     SyncConfig,
@@ -44,14 +45,14 @@ class OffsetConfig:
 class SourceOffset:
     """How late the sound of a recording (or of all: ``name`` is None) lies, in source frames.
 
-    ``name`` is that of its ``SourceEntry``, which is unique. ``reading`` is of the sound as it is
-    loaded, the stored offset applied.
+    ``name`` is that of its ``SourceEntry``, which is unique. ``reading`` is of the sound as it was
+    recorded: what is stored does not change it.
     """
 
     name: str | None
     reading: SyncReading
     speech_seconds: float
-    stored_frames: float  # what was applied on loading when this was measured
+    stored_frames: float  # applied on loading; of all: where it differs most from ``frames``
     doubt: str  # why it is not to be believed; empty when it is
 
     @property
@@ -60,15 +61,20 @@ class SourceOffset:
 
     @property
     def frames(self) -> float:
-        """The whole offset: what is stored and what was still found."""
-        return self.stored_frames + self.reading.offset_ms / FRAME_MS
+        """The whole offset, whatever of it is stored."""
+        return self.reading.offset_ms / FRAME_MS
+
+    @property
+    def left_frames(self) -> float:
+        """What is left of it in a clip as it is loaded, the stored offset applied."""
+        return self.frames - self.stored_frames
 
     @property
     def verdict(self) -> Verdict:
         """Of the sound as it is loaded, the stored offset applied."""
         if not self.sure:
             return "cannot-tell"
-        near = abs(self.reading.offset_frames) <= SyncVerdictConfig.in_sync_frames
+        near = abs(round(self.left_frames)) <= SyncVerdictConfig.in_sync_frames
         return "in-sync" if near else "out-of-sync"
 
     def to_json(self) -> dict[str, object]:
@@ -77,8 +83,8 @@ class SourceOffset:
         return {
             "verdict": self.verdict,
             "reason": self.doubt,
-            "offset_frames": reading.offset_frames if known else None,
-            "offset_ms": round(reading.offset_ms, 1) if known else None,
+            "offset_frames": round(self.left_frames) if known else None,
+            "offset_ms": round(self.left_frames * FRAME_MS, 1) if known else None,
             "confidence": round(reading.confidence, 4),
             "lead": round(reading.lead, 2),
             "speech_seconds": round(self.speech_seconds, 2),
@@ -86,13 +92,33 @@ class SourceOffset:
         }
 
 
+@dataclass(frozen=True)
+class Offsets:
+    """What a data set says of its recordings, each of which is in just one of the four."""
+
+    whole: SourceOffset
+    """Of all recordings that do not contradict it."""
+    own: tuple[SourceOffset, ...]
+    """Of those with speech enough for an offset of their own, sure or not."""
+    apart: tuple[SourceOffset, ...]
+    """Too short for an offset of their own, but sure that the whole's is not theirs."""
+    brief: tuple[str, ...]
+    """Names of those that say too little to have a say of their own."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Out of sync when any is that is sure; else what all together say."""
+        sure = (one.verdict for one in (self.whole, *self.own, *self.apart) if one.sure)
+        return "out-of-sync" if "out-of-sync" in sure else self.whole.verdict
+
+
 def dataset_offsets(
     path: Path,
     encoder: Path | None = None,
     split: Split = "all",
     config: OffsetConfig | None = None,
-) -> list[SourceOffset]:
-    """The offset of the whole data set first, then of every recording with speech enough.
+) -> Offsets:
+    """The offset of the whole data set, and of every recording with speech enough.
 
     With ``split`` only its recordings are listened to, so that a test can stay as it was found.
 
@@ -106,35 +132,78 @@ def dataset_offsets(
         similarity = _similarity(model, data, name)
         rows.setdefault(data.source(name).name, []).append(similarity)
     stored = {entry.name: entry.av_offset_frames for entry in data.index.sources}
-    whole = [part for parts in rows.values() for part in parts]
-    mean = sum(stored[recording] for recording in rows) / max(1, len(rows))
-    found = [_read(None, whole, mean, config)]
-    for recording, parts in rows.items():
-        if sum(map(len, parts)) / FRAME_RATE_HZ >= config.least_speech_s:
-            found.append(_read(recording, parts, stored[recording], config))
-    known = [one for one in found if one is not None]
-    if not known:
+    alone = {name: _read(name, parts, stored[name], config) for name, parts in rows.items()}
+    own = [
+        one
+        for one in alone.values()
+        if one is not None and one.speech_seconds >= config.least_speech_s
+    ]
+    long = {one.name for one in own}
+    # Whoever has an offset of his own keeps it, so only the others have to fit the whole.
+    follow = [name for name in rows if name not in {one.name for one in own if one.sure}] or rows
+    whole = _whole(rows, follow, stored, config)
+    if whole is None:
         raise InputError(
             f"data set {path} holds too little speech to find an offset: add recordings"
         )
-    return known
+    sure = [one for one in alone.values() if one is not None and one.sure]
+    against = [one for one in sure if _contradict(one, whole)]
+    if against and whole.sure:
+        names = {one.name for one in against}
+        agreeing = {name: parts for name, parts in rows.items() if name not in names}
+        fitting = [name for name in follow if name not in names]
+        whole = _whole(agreeing, fitting or agreeing, stored, config) or whole
+        if 2 * len(against) >= len(sure):
+            doubt = f"of {len(sure)} recordings that are sure of theirs {len(against)} disagree"
+            whole = replace(whole, doubt=doubt)
+    apart = [one for one in against if one.name not in long]
+    told = long | {one.name for one in apart}
+    brief = tuple(name for name in rows if name not in told)
+    return Offsets(whole, tuple(own), tuple(apart), brief)
 
 
-def store_offsets(path: Path, found: list[SourceOffset], split: Split) -> list[SourceOffset]:
-    """Store the sure ones: the data set's for every recording, then each recording's own.
+def store_offsets(path: Path, found: Offsets, split: Split) -> list[SourceOffset]:
+    """Store the sure ones, and return them: every recording's own, the whole's for the others.
 
-    What was heard of one ``split`` is stored for its own recordings alone.
+    The whole's goes to no recording that contradicts it. What was heard of one ``split`` is stored
+    for its own recordings alone. Storing twice changes nothing.
     """
-    sure = [one for one in found if one.sure and (split == "all" or one.name is not None)]
-    for one in sure:
-        set_av_offset(path, round(one.frames, 3), one.name)
-    return sure
+    own = [one for one in found.own if one.sure]
+    kept = {one.name for one in (*own, *found.apart)}
+    names = {entry.name for entry in read_index(path).sources}
+    offsets = {one.name: one.frames for one in own}
+    stored = own
+    if found.whole.sure and split == "all":
+        offsets |= dict.fromkeys(names - kept, found.whole.frames)
+        stored = [found.whole, *own]
+    set_av_offsets(path, {name: round(frames, 3) for name, frames in offsets.items() if name})
+    return stored
+
+
+def _contradict(one: SourceOffset, whole: SourceOffset) -> bool:
+    return abs(one.frames - whole.frames) > SyncVerdictConfig.in_sync_frames
 
 
 def _similarity(model: SE4Lip, data: Dataset, name: str) -> Tensor:
-    probe = Probe.of(data.clip(name))
+    probe = Probe.of(data.clip(name, as_recorded=True))
     speech, lips, _ = model.embed_clip(probe.samples, probe.lips, probe.contour)
     return similarity_by_sound(speech, lips, SyncConfig())[probe.speaking]
+
+
+def _whole(
+    rows: Mapping[str, list[Tensor]],
+    follow: Iterable[str],
+    stored: Mapping[str, float],
+    config: OffsetConfig,
+) -> SourceOffset | None:
+    """What all ``rows`` say together; what is stored is that of ``follow`` which fits it least."""
+    parts = [part for parts in rows.values() for part in parts]
+    found = _read(None, parts, 0.0, config)
+    if found is None:
+        return None
+    frames = found.frames
+    least = max((stored[name] for name in follow), key=lambda had: abs(frames - had))
+    return replace(found, stored_frames=least)
 
 
 def _read(

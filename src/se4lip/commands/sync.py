@@ -14,6 +14,7 @@ from se4lip.prepare import mediapipe_tracker
 from se4lip.sync_dataset import OffsetConfig, SourceOffset, dataset_offsets, store_offsets
 from se4lip.sync_video import sync as measure
 from se4lip.train.split import Split
+from se4lip.types import InputError
 from se4lip.wording import lateness
 
 EXIT_CODES = {"in-sync": 0, "out-of-sync": 1, "cannot-tell": 3}
@@ -32,13 +33,14 @@ def sync(arguments: list[str]) -> int | None:
     ) -> int:
         """How far sound and lips of a video, or of a whole prepared data set, are apart.
 
-        Exit code: 0 in sync (within one frame), 1 out of sync, 3 it cannot be told, 2 wrong input.
+        Exit code: 0 in sync (within one frame), 1 out of sync (of a data set: any recording that is
+        sure), 3 it cannot be told, 2 wrong input.
         Positive offsets mean that the sound comes later than the picture. A video must show one
         face without a cut. It takes 1.8 GB of memory an hour: judge a long one in parts.
 
         Args:
             video: The video to judge, or the folder of a prepared data set.
-            picture: Write the offset of every second to this PNG.
+            picture: Videos: write the offset of every second to this PNG.
             encoder: Weights to judge with, the shipped ones by default.
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
             store: Data sets: store what is sure, to be applied whenever a clip is loaded.
@@ -46,7 +48,16 @@ def sync(arguments: list[str]) -> int | None:
             json: Print the report as JSON on standard output.
         """
         if video.is_dir():
+            if picture is not None:
+                raise InputError(
+                    f"{video} is a data set, and -o draws the seconds of one video: leave it out"
+                )
             return _sync_dataset(video, encoder, store, split, offsets, json)
+        if store or split != "all" or offsets != OffsetConfig():
+            raise InputError(
+                f"--store, --split, --least-lead and --least-speech-s are for data sets, and {video} "
+                "is no folder: leave them out"
+            )
         writable_files(picture)
         tracker = mediapipe_tracker(face_landmarker)
         with progress("watching") as (_, advance):
@@ -78,14 +89,28 @@ def _sync_dataset(
 ) -> int:
     found = dataset_offsets(path, encoder, split, config)
     stored = store_offsets(path, found, split) if store else []
-    whole, *_ = found
+    told = [found.whole, *found.own, *found.apart]
     if json:
-        rows = [{"source": one.name} | one.to_json() for one in found]
-        print_json({"dataset": path} | whole.to_json() | {"offsets": rows, "stored": len(stored)})
+        rows = [{"source": one.name} | one.to_json() for one in told]
+        print_json(
+            {"dataset": path}
+            | found.whole.to_json()
+            | {"verdict": found.verdict, "offsets": rows}
+            | {"stored": len(stored), "brief": len(found.brief)}
+        )
     else:
-        for one in found:
-            print(f"{one.name or path}: {_told(one)}{', stored' if one in stored else ''}")
-    return EXIT_CODES[whole.verdict]
+        for one in told:
+            kept = ", stored" if one in stored else ""
+            print(f"{one.name or path}: {_told(one)}{kept}{_APART if one in found.apart else ''}")
+        if found.brief:
+            print(
+                f"{len(found.brief)} of {len(found.own) + len(found.apart) + len(found.brief)} "
+                f"recordings have less than {config.least_speech_s:g} s of speech, and go by all"
+            )
+    return EXIT_CODES[found.verdict]
+
+
+_APART = ", too short to store, and not what all say"
 
 
 def _told(one: SourceOffset) -> str:

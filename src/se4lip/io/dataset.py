@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +47,7 @@ __all__ = [
     "open_dataset",
     "read_index",
     "set_av_offset",
+    "set_av_offsets",
     "sweep",
     "write_clip",
     "write_index",
@@ -89,10 +90,10 @@ class Dataset:
         """The recording a clip was cut from."""
         return self._entry(name)[0]
 
-    def clip(self, name: str) -> Clip:
+    def clip(self, name: str, as_recorded: bool = False) -> Clip:
         """One clip. The sound is moved by the source's stored offset, so that it fits the lips.
 
-        ``speech`` has exactly ``640 T`` samples; what moves in from outside the clip is silence.
+        With ``as_recorded`` it stays where it was found. ``speech`` has exactly ``640 T`` samples; what moves in from outside the clip is silence.
 
         Raises:
             InputError: there is no such clip, or its file is missing or damaged.
@@ -100,7 +101,8 @@ class Dataset:
         source, entry = self._entry(name)
         tensors, metadata = read_clip(clip_file(self.path, name), entry.frames)
         samples = tensors["speech"].astype(np.float32) / 32768
-        shift = round(source.av_offset_frames * SAMPLES_PER_FRAME)
+        offset = 0.0 if as_recorded else source.av_offset_frames
+        shift = round(offset * SAMPLES_PER_FRAME)
         return Clip(
             name=name,
             source=source.source,
@@ -113,7 +115,7 @@ class Dataset:
                 width_px=metadata["width_px"],
                 height_px=metadata["height_px"],
             ),
-            av_offset_frames=source.av_offset_frames,
+            av_offset_frames=offset,
         )
 
     def frames(
@@ -176,15 +178,27 @@ def set_av_offset(path: Path | str, frames: float, name: str | None = None) -> N
     Raises:
         InputError: no such data set or recording, or an offset that is no number.
     """
-    if not np.isfinite(frames):
-        raise InputError(f"an offset of {frames} frames is no number: give one, such as 1.0")
+    names = [entry.name for entry in read_index(path).sources] if name is None else [name]
+    set_av_offsets(path, dict.fromkeys(names, frames))
+
+
+def set_av_offsets(path: Path | str, frames: Mapping[str, float]) -> None:
+    """``set_av_offset`` of several recordings by name, all or none.
+
+    Raises:
+        InputError: as ``set_av_offset``.
+    """
+    wrong = next((offset for offset in frames.values() if not np.isfinite(offset)), None)
+    if wrong is not None:
+        raise InputError(f"an offset of {wrong} frames is no number: give one, such as 1.0")
     index = read_index(path)
-    if name is not None and name not in {entry.name for entry in index.sources}:
+    unknown = frames.keys() - {entry.name for entry in index.sources}
+    if unknown:
         raise InputError(
-            f"data set {path} has no recording named {name!r}: see the names in its {INDEX}"
+            f"data set {path} has no recording named {min(unknown)!r}: see the names in its {INDEX}"
         )
     changed = tuple(
-        replace(entry, av_offset_frames=float(frames)) if name in (None, entry.name) else entry
+        replace(entry, av_offset_frames=float(frames.get(entry.name, entry.av_offset_frames)))
         for entry in index.sources
     )
     write_index(path, replace(index, sources=changed))
