@@ -18,7 +18,7 @@ from se4lip.features.catalogue import load_features
 from se4lip.head.gate import noisy
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.io.audio import read_speech
-from se4lip.io.dataset import open_dataset
+from se4lip.io.dataset import open_dataset, set_av_offset
 from se4lip.io.video import probe_video, read_frames
 from se4lip.io.weights import load_weights, save_weights
 from se4lip.mesh import LIPS, OUTER_LIPS
@@ -167,6 +167,22 @@ def test_another_kept_hearing_is_another_run(made, tmp_path):
     train_avatar(*run, keep_hearing=file, **said)
     with pytest.raises(InputError, match=r"is of a run with another .*hidden"):
         train_avatar(*run, keep_hearing=other, **said)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_run_does_not_go_on_with_other_sound(keep, made, tmp_path):
+    original, file, _ = made
+    folder = shutil.copytree(original, tmp_path / "copy", ignore=shutil.ignore_patterns("run"))
+    data = folder / "dataset"
+    pictures = replace(RECIPE.pictures, steps=1, validate_every=1)
+    speech = replace(RECIPE.speech, steps=1, validate_every=1)
+    run = data, tmp_path / "run", replace(RECIPE, pictures=pictures, speech=speech)
+    hearing = {"keep_hearing": file} if keep else {"features": folder / "features"}
+    more = {"report": lambda text: None, **hearing}
+    train_avatar(*run, **more)
+    set_av_offset(data, 1.5)  # as many takes of the same names
+    with pytest.raises(InputError, match="is of a run with another clips"):
+        train_avatar(*run, **more)
 
 
 def test_a_head_is_made_wary_of_noise_and_keeps_all_else(made, tmp_path, monkeypatch):

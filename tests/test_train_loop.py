@@ -110,6 +110,14 @@ def test_a_checkpoint_of_another_run_is_not_overwritten(tmp_path):
     assert (tmp_path / f"{CHECKPOINT}.safetensors").read_bytes() == before
 
 
+def test_a_checkpoint_of_another_size_is_told_in_a_sentence(tmp_path):
+    run(tmp_path)
+    task = Fit()
+    task.module = torch.nn.Linear(9, 9)
+    with pytest.raises(InputError, match="is of a run with other data, its weights are of another"):
+        run(tmp_path, task=task)
+
+
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     class Broken(Fit):
         def loss(self, step):

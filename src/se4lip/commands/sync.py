@@ -55,8 +55,8 @@ def sync(arguments: list[str]) -> int | None:
             return _sync_dataset(video, encoder, store, split, offsets, json)
         if store or split != "all" or offsets != OffsetConfig():
             raise InputError(
-                f"--store, --split, --least-lead and --least-speech-s are for data sets, and {video} "
-                "is no folder: leave them out"
+                "--store, --split, --least-lead and --least-speech-s are for data sets, and "
+                f"{video} is no folder: leave them out"
             )
         writable_files(picture)
         tracker = mediapipe_tracker(face_landmarker)

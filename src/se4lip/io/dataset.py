@@ -93,7 +93,8 @@ class Dataset:
     def clip(self, name: str, as_recorded: bool = False) -> Clip:
         """One clip. The sound is moved by the source's stored offset, so that it fits the lips.
 
-        With ``as_recorded`` it stays where it was found. ``speech`` has exactly ``640 T`` samples; what moves in from outside the clip is silence.
+        With ``as_recorded`` it stays where it was found. ``speech`` has exactly ``640 T`` samples;
+        what moves in from outside the clip is silence.
 
         Raises:
             InputError: there is no such clip, or its file is missing or damaged.

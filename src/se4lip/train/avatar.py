@@ -149,8 +149,8 @@ def train_avatar(
     material = gather(data, split, recipe.material, videos, report)
     held_out = held_out_of(data, material.person) if split == "train" else []
 
+    own, examined = Voiced(data, material.spoken), Voiced(data, held_out)
     if kept is None:
-        own, examined = Voiced(data, material.spoken), Voiced(data, held_out)
         folder = out / "speech"
         window = also.taught(material.person, own, examined, listener, recipe, folder, report)
         encoder_heard = replace(listener.identity, width=window.config.feature_width)
@@ -163,6 +163,8 @@ def train_avatar(
         "hidden": window.config.hidden,
         "renderer": renderer,
         "data": [data.name, len(material.shown), len(material.spoken)],
+        "clips": own.digest,
+        "hearing": None if kept is None else kept.sha256,
         "encoder": [encoder_heard.name, encoder_heard.sha256, encoder_heard.width],
     }
     validation = _validation(data, material, held_out, videos)

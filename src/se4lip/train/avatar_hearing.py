@@ -41,6 +41,7 @@ from se4lip.train.avatar_wary import learn_noise
 from se4lip.train.hearing_of_another import Known, gated_by, handed_on
 from se4lip.train.listener import Features, Listener, voice_seed
 from se4lip.train.loop import train
+from se4lip.train.split import digest_of
 from se4lip.types import InputError, Speech
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class Voiced:
 
     data: Dataset
     spoken: Sequence[Spoken]
+
+    @property
+    def digest(self) -> str:
+        """Of what the takes are made of, for a run that goes on."""
+        return digest_of(self.data, (one.take.clip for one in self.spoken))
 
 
 def learn_to_hear(
@@ -134,6 +140,7 @@ def learn_to_hear(
         ],
         "hearing_of": None if known is None else [known.sha256, recipe.known_rate],
         "data": [[one.data.name, len(one.spoken)] for one in voices],
+        "clips": [one.digest for one in voices],
         "unspoken": [*_sums(pieces), *(_sums(talk) if talk else ())],
         "asked": [sum(int(kind) for piece in unfilmed for kind in piece.asked)],
         "encoder": [listener.identity.name, listener.identity.sha256, width],

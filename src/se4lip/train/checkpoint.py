@@ -93,6 +93,7 @@ def resume(
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
+    _check_fit(path, module, parts["module"])
     module.load_state_dict(parts["module"])
     for name, value in parts["average"].items():
         average[name].copy_(value)
@@ -104,3 +105,14 @@ def resume(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
     return Progress(**header.metadata)
+
+
+def _check_fit(path: Path, module: nn.Module, found: dict[str, Tensor]) -> None:
+    """The size of what is learned may follow from the data: a head has as many Gaussians as that
+    takes, whatever the options are."""
+    own = {name: value.shape for name, value in module.state_dict().items()}
+    if own != {name: value.shape for name, value in found.items()}:
+        raise InputError(
+            f"{path} is of a run with other data, its weights are of another size: give the same "
+            "data to go on with it, or another output folder to start anew"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -63,7 +63,12 @@ def digest(data: Dataset, split: Split) -> str:
     A run that goes on must find the data it began with; names and numbers of clips stay the same
     when recordings are prepared anew or an offset is stored.
     """
-    names = clips_of(data, split)
+    return digest_of(data, clips_of(data, split))
+
+
+def digest_of(data: Dataset, clips: Iterable[str]) -> str:
+    """``digest`` of the named clips."""
+    names = sorted(set(clips))
     sources = {source.name: asdict(source) for source in map(data.source, names)}
     recordings = [{key: sources[name][key] for key in _IDENTITY} for name in sorted(sources)]
     found = {"clips": names, "settings": data.index.settings, "recordings": recordings}
