@@ -421,10 +421,73 @@ def test_sources_of_one_name_become_clips_of_different_names(tmp_path):
     assert data.source("b-0001-mp4").source == "b-0001.mp4"
 
 
+def test_less_than_one_worker_is_refused(tmp_path):
+    video = talk(tmp_path / "v" / "a.mp4")
+    assert said([video], tmp_path / "set", workers=-3) == (
+        "-3 workers prepare nothing: give at least one"
+    )
+    assert not (tmp_path / "set").exists()
+
+
 def test_a_file_given_twice_is_prepared_once(tmp_path):
     video = talk(tmp_path / "v" / "a.mp4")
     relative = Path(os.path.relpath(video))
     assert run([video, relative, tmp_path / "v"], tmp_path / "set").clips == 1
+
+
+def test_a_file_in_another_folder_is_still_the_same_file(tmp_path):
+    talk(tmp_path / "v" / "sub" / "a.mp4")
+    run([tmp_path / "v"], tmp_path / "set")
+    done = run([tmp_path / "v" / "sub"], tmp_path / "set")
+    assert (done.clips, done.sources_reused) == (1, 1)
+    assert open_dataset(tmp_path / "set").names == ("sub__a",)
+
+
+def test_names_that_no_index_or_file_system_would_take_are_made_such(tmp_path):
+    folder = tmp_path / "v" / ("d" * 120)
+    long = "x" * 150
+    talk(folder / f"{long}1.mp4")
+    talk(folder / f"{long}2.mp4", 40)
+    odd = os.fsdecode(b"caf\xe9.mp4")  # Latin-1
+    talk(tmp_path / "v" / "plain.mp4").rename(tmp_path / "v" / odd)
+    done = run([tmp_path / "v"], tmp_path / "set")
+    assert (done.clips, done.skipped) == (3, ())
+    assert run([tmp_path / "v"], tmp_path / "set").sources_reused == 3
+    data = open_dataset(tmp_path / "set")
+    assert data.names[0] == "caf_"
+    assert data.source("caf_").source == odd
+    assert len(list(data.frames("caf_"))) == 30
+    assert len(set(data.names)) == 3 and all(len(name) < 180 for name in data.names)
+
+
+def test_a_data_set_is_written_by_one_at_a_time(tmp_path):
+    video = talk(tmp_path / "v" / "a.mp4")
+
+    class Meanwhile(DrawnFaceTracker):
+        def track(self, rgb):
+            if not Meanwhile.said:
+                Meanwhile.said = said([video], tmp_path / "set")
+            return super().track(rgb)
+
+    Meanwhile.said = ""
+    assert run([video], tmp_path / "set", tracker=Meanwhile).clips == 1
+    assert Meanwhile.said == (
+        f"another se4lip is writing data set {tmp_path / 'set'}: wait until it has ended, or "
+        "choose another output"
+    )
+    assert run([video], tmp_path / "set").sources_reused == 1
+
+
+def test_what_killed_writers_left_is_swept_and_no_clip_with_such_a_name(tmp_path):
+    for name in ("x.part.1.mp4", ".y.1-1.part.mp4"):
+        talk(tmp_path / "v" / name)
+    files = [tmp_path / "v" / "x.part.1.mp4", tmp_path / "v" / ".y.1-1.part.mp4"]
+    run(files, tmp_path / "set")
+    left = tmp_path / "set" / "clips" / ".a.12-345.part.safetensors"
+    left.touch()
+    assert run(files, tmp_path / "set").sources_reused == 2
+    assert not left.exists()
+    assert len(list(open_dataset(tmp_path / "set"))) == 2
 
 
 def test_memory_does_not_grow_with_the_recording(tmp_path):

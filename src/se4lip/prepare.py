@@ -7,11 +7,12 @@ done, so that an interrupted run goes on where it stopped.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 from se4lip.face.tracker import MediaPipeTracker
 from se4lip.io import dataset as store
 from se4lip.io.dataset import Index, SkippedEntry, SourceEntry
-from se4lip.io.files import existing_file, sha256_of, writable_folder
+from se4lip.io.files import existing_file, only_one, sha256_of, writable_folder
 from se4lip.io.models import FACE_LANDMARKER_SHA256, face_landmarker
 from se4lip.io.pictures import contact_sheet, save_picture
 from se4lip.prepare_pool import TrackerFactory, worked
@@ -36,6 +37,9 @@ VIDEO_SUFFIXES = frozenset({
 # fmt: on
 CONTACT_SHEET = "contact-sheet.png"
 _SAVE_EVERY_S = 5.0
+_LONGEST_NAME_BYTES = 160  # of the 255 that file systems have
+
+Key = tuple[str, str]  # folder of a recording and its path inside
 _SHEET_ROWS, _SHEET_COLUMNS = 24, 8
 
 
@@ -77,64 +81,72 @@ def prepare(
         InputError: nothing to prepare, an unwritable ``out``, or not a single usable clip.
     """
     began_s = time.monotonic()
+    if workers < 1:
+        raise InputError(f"{workers} workers prepare nothing: give at least one")
     out = Path(out)
     recordings = _recordings(sources)
-    known = _known(out)
+    _known(out)
     fresh = not out.exists()
     writable_folder(out)
     try:
-        first_tracker = tracker()
-        settings = {"prepare": asdict(config), "tracker": first_tracker.name}
-        if known is not None and known.settings != settings:
-            raise InputError(
-                f"data set {out} was prepared with other settings or another tracker "
-                f"({known.settings.get('tracker')}): choose another output"
+        out.mkdir(parents=True, exist_ok=True)
+        with only_one(out, "data set"):
+            first_tracker = tracker()
+            save = _Saver.of(out, {"prepare": asdict(config), "tracker": first_tracker.name})
+            wanted = _keys(recordings, out, save.entries)
+            jobs = _jobs(recordings, wanted, save.entries, out, config)
+            work = worked(jobs, tracker, first_tracker, workers, on_progress)
+            with contextlib.closing(work):
+                _save_all(work, jobs, save, on_source)
+            done = [save.entries[key] for key in wanted]
+            skipped = tuple(skip for entry in done for skip in entry.skipped)
+            clips = [clip for entry in done for clip in entry.clips]
+            if not clips:
+                more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+                raise InputError(
+                    f"not one clip could be prepared: {skipped[0].name}: {skipped[0].reason}{more}"
+                )
+            store.sweep(out)
+            sheet = out / CONTACT_SHEET
+            save_picture(sheet, _sheet(out))
+            return Prepared(
+                clips=len(clips),
+                frames=sum(clip.frames for clip in clips),
+                filled_frames=sum(clip.filled_frames for clip in clips),
+                sources_reused=len(recordings) - len(jobs),
+                skipped=skipped,
+                contact_sheet=sheet,
+                elapsed_s=time.monotonic() - began_s,
             )
-        entries = {(e.folder, e.source): e for e in (known.sources if known else ())}
-        jobs = _jobs(recordings, entries, out, config)
-        wanted = [(_folder(folder, out), source) for folder, source in recordings]
-        before = {job.key: entries[job.key] for job in jobs if job.key in entries}
-        # Their clips are not to be trusted any more, but what is known of the recording stays,
-        # through a kill too. A size of 0 is never that of a recording, so they are still to do.
-        for key, entry in before.items():
-            entries[key] = replace(entry, size_bytes=0, clips=(), skipped=())
-        save = _Saver(out, settings, entries)
-        with contextlib.closing(worked(jobs, tracker, first_tracker, workers, on_progress)) as work:
-            try:
-                for entry in work:
-                    key = (entry.folder, entry.source)
-                    if key in before and before[key].sha256 == entry.sha256:
-                        offset = before[key].av_offset_frames
-                        entry = replace(entry, av_offset_frames=offset)
-                    entries[key] = entry
-                    on_source(entry)
-                    save.now_and_then()
-            finally:
-                save.now()
-        done = [entries[key] for key in wanted]
-        clips = [clip for entry in done for clip in entry.clips]
-        skipped = tuple(skip for entry in done for skip in entry.skipped)
-        if not clips:
-            more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
-            raise InputError(
-                f"not one clip could be prepared: {skipped[0].name}: {skipped[0].reason}{more}"
-            )
-        store.sweep(out)
-        sheet = out / CONTACT_SHEET
-        save_picture(sheet, _sheet(out))
-        return Prepared(
-            clips=len(clips),
-            frames=sum(clip.frames for clip in clips),
-            filled_frames=sum(clip.filled_frames for clip in clips),
-            sources_reused=len(recordings) - len(jobs),
-            skipped=skipped,
-            contact_sheet=sheet,
-            elapsed_s=time.monotonic() - began_s,
-        )
     finally:
         if fresh:
             with contextlib.suppress(OSError):  # it holds something: good
                 out.rmdir()
+
+
+def _save_all(
+    work: Iterator[SourceEntry],
+    jobs: Sequence[Job],
+    save: _Saver,
+    on_source: Callable[[SourceEntry], None],
+) -> None:
+    """Take what comes out of ``work`` into the index; what is known of a recording stays."""
+    entries = save.entries
+    before = {job.key: entries[job.key] for job in jobs if job.key in entries}
+    # Their clips are not to be trusted any more, but what is known of the recording stays,
+    # through a kill too. A size of 0 is never that of a recording, so they are still to do.
+    for key, entry in before.items():
+        entries[key] = replace(entry, size_bytes=0, clips=(), skipped=())
+    try:
+        for entry in work:
+            key = (entry.folder, entry.source)
+            if key in before and before[key].sha256 == entry.sha256:
+                entry = replace(entry, av_offset_frames=before[key].av_offset_frames)
+            entries[key] = entry
+            on_source(entry)
+            save.now_and_then()
+    finally:
+        save.now()
 
 
 def _recordings(sources: Sequence[Path | str]) -> list[tuple[Path, str]]:
@@ -182,19 +194,31 @@ def _folder(folder: Path, out: Path) -> str:
         return folder.resolve().as_posix()
 
 
+def _keys(
+    recordings: Sequence[tuple[Path, str]], out: Path, entries: Mapping[Key, SourceEntry]
+) -> list[Key]:
+    """What ``recordings`` are called in the index, where each may be inside another folder."""
+    there = out.resolve()
+    known = {(there / folder / source).resolve(): (folder, source) for folder, source in entries}
+    return [
+        known.get((folder / source).resolve(), (_folder(folder, out), source))
+        for folder, source in recordings
+    ]
+
+
 def _jobs(
     recordings: Sequence[tuple[Path, str]],
-    entries: dict[tuple[str, str], SourceEntry],
+    keys: Sequence[Key],
+    entries: Mapping[Key, SourceEntry],
     out: Path,
     config: PrepareConfig,
 ) -> list[Job]:
     """The sources that are not done yet, or have changed since."""
     names = {key: entry.name for key, entry in entries.items()}
     taken = set(names.values())
-    stems = {Path(source).with_suffix("").as_posix() for _, source in recordings} | taken
+    stems = {_plain(source) for _, source in recordings} | taken
     jobs = []
-    for folder, source in recordings:
-        key = (_folder(folder, out), source)
+    for (folder, source), key in zip(recordings, keys, strict=True):
         recording = folder / source
         before = entries.get(key)
         if (
@@ -207,13 +231,24 @@ def _jobs(
         if key not in names:
             names[key] = _free_name(source, taken, stems)
             taken.add(names[key])
-        jobs.append(Job(recording, source, key[0], names[key], out, config))
+        jobs.append(Job(recording, key[1], key[0], names[key], out, config))
     return jobs
+
+
+def _plain(source: str) -> str:
+    """``source`` as a file name: folders joined, no byte that is not UTF-8, no longer than a name
+    may be once the number of a clip, a suffix and what a temporary name adds stand around it."""
+    whole = Path(source).with_suffix("").as_posix().replace("/", "__")
+    name = re.sub("[\ud800-\udfff]", "_", whole).encode()
+    if len(name) > _LONGEST_NAME_BYTES:
+        mark = hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]
+        name = name[:_LONGEST_NAME_BYTES] + f"-{mark}".encode()
+    return name.decode("utf-8", "ignore")
 
 
 def _free_name(source: str, taken: set[str], stems: set[str]) -> str:
     """A file name for the clips of ``source`` that no other source uses."""
-    plain = Path(source).with_suffix("").as_posix().replace("/", "__")
+    plain = _plain(source)
     # "talk-0001" could also be the first clip of a long "talk".
     numbered = re.fullmatch(r"(.*)-\d{4,}", plain)
     name = plain
@@ -227,20 +262,36 @@ def _free_name(source: str, taken: set[str], stems: set[str]) -> str:
 
 
 class _Saver:
-    """Writes the index now and then, so that a kill costs seconds of work and no more."""
+    """The index as it grows, written now and then, so that a kill costs seconds of work."""
 
     def __init__(
-        self, out: Path, settings: dict[str, Any], entries: dict[tuple[str, str], SourceEntry]
+        self, out: Path, settings: dict[str, Any], entries: dict[Key, SourceEntry]
     ) -> None:
-        self._out, self._settings, self._entries = out, settings, entries
+        self._out, self._settings, self.entries = out, settings, entries
         self._saved_s = time.monotonic()
+
+    @staticmethod
+    def of(out: Path, settings: dict[str, Any]) -> _Saver:
+        """Begins with what an earlier run has left in ``out``.
+
+        Raises:
+            InputError: that run had other settings.
+        """
+        known = _known(out)
+        if known is not None and known.settings != settings:
+            raise InputError(
+                f"data set {out} was prepared with other settings or another tracker "
+                f"({known.settings.get('tracker')}): choose another output"
+            )
+        entries = {(e.folder, e.source): e for e in (known.sources if known else ())}
+        return _Saver(out, settings, entries)
 
     def now_and_then(self) -> None:
         if time.monotonic() - self._saved_s > _SAVE_EVERY_S:
             self.now()
 
     def now(self) -> None:
-        ordered = tuple(self._entries[key] for key in sorted(self._entries))
+        ordered = tuple(self.entries[key] for key in sorted(self.entries))
         if any(entry.clips for entry in ordered):
             store.write_index(self._out, Index(self._settings, ordered))
         self._saved_s = time.monotonic()

@@ -25,6 +25,7 @@ from se4lip.io.dataset_index import (
     read_index,
     write_index,
 )
+from se4lip.io.files import is_temporary, only_one
 from se4lip.io.video import read_frames
 from se4lip.types import (
     FRAME_RATE_HZ,
@@ -164,9 +165,10 @@ def sweep(path: Path | str) -> None:
     """Remove clips that no source lists any more, and what killed writers have left."""
     listed = {clip.name for source in read_index(path).sources for clip in source.clips}
     for file in (Path(path) / CLIPS).iterdir():
-        if ".part" in file.suffixes or (
-            file.suffix == ".safetensors" and file.name.removesuffix(".safetensors") not in listed
-        ):
+        is_clip = file.suffix == ".safetensors"
+        if is_clip and file.name.removesuffix(".safetensors") in listed:
+            continue
+        if is_clip or is_temporary(file):
             file.unlink(missing_ok=True)
 
 
@@ -192,17 +194,18 @@ def set_av_offsets(path: Path | str, frames: Mapping[str, float]) -> None:
     wrong = next((offset for offset in frames.values() if not np.isfinite(offset)), None)
     if wrong is not None:
         raise InputError(f"an offset of {wrong} frames is no number: give one, such as 1.0")
-    index = read_index(path)
-    unknown = frames.keys() - {entry.name for entry in index.sources}
+    unknown = frames.keys() - {entry.name for entry in read_index(path).sources}
     if unknown:
         raise InputError(
             f"data set {path} has no recording named {min(unknown)!r}: see the names in its {INDEX}"
         )
-    changed = tuple(
-        replace(entry, av_offset_frames=float(frames.get(entry.name, entry.av_offset_frames)))
-        for entry in index.sources
-    )
-    write_index(path, replace(index, sources=changed))
+    with only_one(Path(path), "data set"):
+        index = read_index(path)
+        changed = tuple(
+            replace(entry, av_offset_frames=float(frames.get(entry.name, entry.av_offset_frames)))
+            for entry in index.sources
+        )
+        write_index(path, replace(index, sources=changed))
 
 
 def _moved_earlier(samples: Float32[np.ndarray, " S"], shift: int) -> Float32[np.ndarray, " S"]:

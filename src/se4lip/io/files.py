@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,11 @@ from typing import Any
 import numpy as np
 
 from se4lip.types import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -50,6 +56,41 @@ def atomic(path: Path | str) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether ``atomic`` or a probe has made ``path`` and was killed before it removed it."""
+    return re.fullmatch(r"\.(.+\.)?\d+-\d+\.part(\.[^.]*)?", path.name) is not None
+
+
+@contextlib.contextmanager
+def only_one(folder: Path, what: str) -> Iterator[None]:
+    """Keep others out of this block with ``folder``, in other processes too.
+
+    The lock is the kernel's: it goes when its process does, and leaves no file. Where there is no
+    such lock (Windows) nobody is kept out.
+
+    Raises:
+        InputError: another is in there.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise InputError(
+            f"another se4lip is writing {what} {folder}: wait until it has ended, or choose "
+            "another output"
+        ) from error
+    except OSError:  # file systems without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def writable_folder(path: Path | str) -> Path:
@@ -127,7 +168,9 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` as readable JSON to ``path``, whole or not at all."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    # A file's name may hold bytes that are no UTF-8. JSON's own escape brings them back unchanged.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_array(path: Path | str, array: np.ndarray) -> None:
