@@ -42,6 +42,7 @@ def record(
     b_frames: int = 2,
     ticks_hz: int = 90_000,
     fast_start: bool = False,
+    pixel_aspect: Fraction | int | None = None,
 ) -> Path:
     """A file with every picture at its time and the sound from ``sound_from_s`` on."""
     packets = []
@@ -56,6 +57,8 @@ def record(
             video.pix_fmt = "yuv420p"
             video.codec_context.time_base = Fraction(1, ticks_hz)
             video.gop_size = 12
+            if pixel_aspect is not None:
+                video.codec_context.sample_aspect_ratio = Fraction(pixel_aspect)
             streams.append(video)
         if sound is not None:
             mono = sound.ndim == 1

@@ -265,6 +265,50 @@ def test_places_that_cannot_be_written(where, why, place, tmp_path, capsys):
     assert sorted(place.rglob("*")) == before
 
 
+def test_what_is_read_is_not_written_over(place, tmp_path, capsys):
+    """By its own name, by another name of the same file, or as the note beside features."""
+    sound = tmp_path / "good.json"
+    sound.write_bytes((place / "good.wav").read_bytes())
+    video, link = tmp_path / "talk.mp4", tmp_path / "link.mp4"
+    video.write_bytes((place / "good.wav").read_bytes())
+    link.symlink_to(video)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    for command, lost in (
+        (("encode", sound, "-o", tmp_path / "good.npy"), sound),
+        (("encode", video, "-o", video), video),
+        (("speak", SHIPPED, video, "-o", video), video),
+        (("speak", SHIPPED, video, "-o", link), link),
+        (("sync", video, "-o", link), link),
+        (("evaluate", "video", video, "--sheet", video), video),
+    ):
+        code, said = run(capsys, *command)
+        assert code == 2
+        assert said == (
+            f"se4lip: cannot write {lost}: it is what is read, and would be lost: "
+            "choose another output\n"
+        )
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_device_is_not_replaced_by_a_file(place, tmp_path, capsys):
+    pipe = tmp_path / "pipe.npy"
+    os.mkfifo(pipe)
+    code, said = run(capsys, "encode", place / "good.wav", "-o", pipe)
+    assert code == 2
+    assert said == (f"se4lip: cannot write {pipe}: not a regular file: choose another output\n")
+    assert pipe.is_fifo()
+
+
+def test_files_that_are_there_are_told_before_the_work(place, tmp_path, capsys, monkeypatch):
+    (tmp_path / "good_ave.npy").touch()
+    (tmp_path / "good_hu.npy").touch()
+    (tmp_path / "good_eo.npy").touch()
+    monkeypatch.setattr("se4lip.commands.encode.encode_file", None)
+    code, said = run(capsys, "encode", place / "good.wav", "--for", "er-nerf", "-o", tmp_path)
+    assert code == 2
+    assert "perhaps another extractor's: move it away, or overwrite it with --overwrite" in said
+
+
 def test_a_folder_that_is_read_only(place, tmp_path, capsys, monkeypatch):
     """Root may write anywhere, so that the file system itself has to say no."""
 

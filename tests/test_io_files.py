@@ -13,6 +13,7 @@ from se4lip.io.files import (
     array_writer,
     atomic,
     existing_file,
+    read_array,
     read_json,
     sha256_of,
     writable_folder,
@@ -155,6 +156,21 @@ def test_arrays_of_any_shape_and_order_come_back(shape, order, tmp_path):
     array = np.random.default_rng(0).standard_normal(shape).astype(np.float32, order=order)
     write_array(tmp_path / "a.npy", array)
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), array)
+
+
+@pytest.mark.parametrize("content", ["zip", "cut zip", "huge", "text"])
+def test_what_is_no_array_is_told_in_a_sentence(content, tmp_path):
+    path = tmp_path / "a.npy"
+    with path.open("wb") as file:
+        if content == "huge":
+            header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 50, 512)}
+            np.lib.format.write_array_header_1_0(file, header)
+        elif content == "zip":
+            np.savez(file, a=np.zeros(3))
+        else:
+            file.write({"cut zip": b"PK\x03\x04", "text": b"1 2 3"}[content])
+    with pytest.raises(InputError, match=r"is damaged or no .npy file: write it again"):
+        read_array(path, "feature file")
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path):

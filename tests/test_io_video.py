@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -12,7 +13,14 @@ from hypothesis import strategies as st
 from recordings import flash, flash_and_click, onset_s, record, tone, turned
 from se4lip.io.audio import read_speech
 from se4lip.io.credentials import Origin
-from se4lip.io.video import iter_clip_speech, on_grid, probe_video, read_clip_speech, read_frames
+from se4lip.io.video import (
+    iter_clip_speech,
+    iter_heard,
+    on_grid,
+    probe_video,
+    read_clip_speech,
+    read_frames,
+)
 from se4lip.io.video_writing import write_video
 from se4lip.types import InputError, Speech
 
@@ -53,6 +61,12 @@ CASES = {
         steady(25),
         {"video_codec": "mpeg2video", "audio_codec": "mp2", "ticks_hz": 25, "rate_hz": 44_100},
     ),
+    "AVI, B-frames": (
+        "a.avi",
+        steady(25),
+        {"b_frames": 3, "audio_codec": "pcm_s16le", "ticks_hz": 25},
+    ),
+    "AVI, PCM": ("a.avi", steady(25), {"b_frames": 0, "audio_codec": "pcm_s16le", "ticks_hz": 25}),
     "MOV, PCM": ("a.mov", steady(30), {"audio_codec": "pcm_s16le"}),
 }
 
@@ -97,6 +111,43 @@ def test_grid_frames_are_nearest_and_never_more_than_half_a_frame_early(gaps, la
         assert abs(times[index] - time_s) <= np.abs(allowed - time_s).min() + 1e-9
     first = next((i for i, (t, _, _) in enumerate(frames) if t > start / 25), len(frames)) - 1
     assert list(on_grid(iter(frames[max(0, first - 1) :]), start)) == chosen[start:]
+
+
+def test_no_picture_of_an_avi_with_b_frames_is_lost(tmp_path):
+    grey = [np.full((48, 64, 3), 20 + 3 * (7 * t % 60), np.uint8) for t in range(300)]
+    path = record(tmp_path / "a.avi", grey, steady(25, 12), b_frames=3, ticks_hz=25)
+    for start in (0, 260):
+        shown = [picture.mean() for picture in read_frames(path, start)]
+        assert len(shown) == 300 - start
+        np.testing.assert_allclose(shown, [p.mean() for p in grey[start:]], atol=3)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "width", "height"),
+    [(Fraction(16, 15), 68, 48), (Fraction(1, 2), 64, 96), (Fraction(1), 64, 48), (99, 64, 48)],
+)
+def test_pixels_are_made_square(aspect, width, height, tmp_path):
+    left = np.full((48, 64, 3), 40, np.uint8)
+    left[:, :32] = 220
+    path = record(tmp_path / "a.mkv", [left] * 5, steady(25, 0.2), pixel_aspect=aspect)
+    first = next(read_frames(path))
+    assert first.shape == (height, width, 3)
+    assert first[:, : width // 2 - 3].min() > 200 > 60 > first[:, width // 2 + 3 :].max()
+    info = probe_video(path)
+    assert (info.width_px, info.height_px) == (width, height)
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, None])
+def test_what_is_heard_of_a_video_begins_with_its_pictures(rate_hz, tmp_path):
+    late = tmp_path / "late.mov"
+    flash_and_click(late, steady(25), 1.0, sound_from_s=0.3, audio_codec="pcm_s16le")
+    early = flash_and_click(tmp_path / "early.mkv", steady(25, start_s=0.5), 1.7)
+    plain = record(tmp_path / "plain.mka", None, None, tone(2.0, 48_000, 1.0))
+    for path, at_s in ((late, 1.0), (early, 1.2), (plain, 1.0)):
+        pieces = list(iter_heard(path, rate_hz=rate_hz))
+        assert {piece.sample_rate_hz for piece in pieces} == {rate_hz or 48_000}
+        samples = np.concatenate([piece.samples for piece in pieces])
+        assert onset_s(samples, rate_hz or 48_000) == pytest.approx(at_s, abs=0.003)
 
 
 def test_starting_late_gives_the_same_pictures_as_reading_on(tmp_path):

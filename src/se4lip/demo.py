@@ -15,10 +15,9 @@ from jaxtyping import Float, Float32, UInt8
 from se4lip.artifacts.avatar import SHIPPED
 from se4lip.audio.spectrogram import SpectrogramConfig, log_power, power_spectrogram
 from se4lip.encode_speech import encode
-from se4lip.io.audio import iter_speech
 from se4lip.io.files import writable_folder
 from se4lip.io.pictures import contact_sheet, save_picture
-from se4lip.io.video import read_frames
+from se4lip.io.video import iter_heard, read_frames
 from se4lip.speak_audio import speak
 from se4lip.types import FRAME_RATE_HZ
 
@@ -76,7 +75,7 @@ def demo(
 
 def speech_becoming_lips(audio: Path, video: Path, longest_s: float = 6.0) -> Picture:
     """One picture of the way: spectrogram, features, and the frames of the head they moved."""
-    samples = next(iter_speech(audio, longest_s)).samples  # of hours, only what is drawn
+    samples = next(iter_heard(audio, longest_s)).samples  # of hours, only what is drawn
     samples = np.pad(samples, (0, max(0, _SHORTEST_SAMPLES - len(samples))))
     features = encode(samples, 16_000)[: int(longest_s * FRAME_RATE_HZ)]
     spectrogram = SpectrogramConfig()

@@ -10,8 +10,8 @@ from jaxtyping import Float32
 
 from se4lip.artifacts.encoder import encoder_identity, load_encoder
 from se4lip.encoder.streaming import SpeechStream, encode_offline
-from se4lip.io.audio import iter_speech
-from se4lip.io.feature_notes import Author, features_writer
+from se4lip.io.feature_notes import Author, features_writer, writable_features
+from se4lip.io.video import iter_heard
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
 
@@ -46,6 +46,8 @@ def encode_file(
 ) -> Float32[np.ndarray, "T 512"]:
     """Features of any audio or video file PyAV reads. Beyond them, memory does not grow with it.
 
+    Row 0 is of the first picture where there are pictures, else of the first sample.
+
     ``progress`` is called with the seconds done so far.
     """
     return np.concatenate(list(_encoded(audio, encoder, progress)))
@@ -62,8 +64,9 @@ def encode_to_file(
     A note of the encoder is written beside it (``io.feature_notes``). Returns its shape.
 
     Raises:
-        InputError: sound that cannot be read, or a file that cannot be written.
+        InputError: sound that cannot be read, or a file that cannot be written or is the sound.
     """
+    writable_features(out, reading=(audio, encoder))
     identity = encoder_identity(encoder)
     author = Author(identity.features, identity.name, identity.sha256)
     pieces = _encoded(audio, encoder, progress)
@@ -83,7 +86,7 @@ def _encoded(
 ) -> Iterator[Float32[np.ndarray, "t 512"]]:
     stream = StreamingEncoder(SAMPLE_RATE_HZ, encoder)
     state, frames = stream.init(), 0
-    for speech in iter_speech(audio, chunk_s=30.0):
+    for speech in iter_heard(audio, chunk_s=30.0):
         state, features = stream.step(state, speech.samples)
         frames += len(features)
         if progress:

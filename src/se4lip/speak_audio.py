@@ -25,14 +25,14 @@ from se4lip.head.base import Head
 from se4lip.head.hearing import hear_all
 from se4lip.head.motion import there_and_back
 from se4lip.head.nerf.head import Shortcut
-from se4lip.io.audio import iter_speech, read_speech
 from se4lip.io.certificates import chosen_certificate
 from se4lip.io.credentials import Origin
 from se4lip.io.feature_files import read_features
 from se4lip.io.feature_notes import author_of
 from se4lip.io.files import sha256_of
 from se4lip.io.pictures import labelled
-from se4lip.io.video_writing import VideoConfig, write_video
+from se4lip.io.video import iter_heard, read_heard
+from se4lip.io.video_writing import VideoConfig, writable_video, write_video
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
 from se4lip.wording import counted
 
@@ -78,7 +78,8 @@ def speak(
 ) -> Spoken:
     """Write a video of ``avatar`` saying ``audio``; its head moves as in its recordings.
 
-    ``avatar`` is a file that ``train avatar`` wrote, or "grid-s1", who comes with the package.
+    ``avatar`` is a file that ``train avatar`` wrote, or "grid-s1", who comes with the package. Of
+    a video the sound is taken from its first picture on. It is written as it is, in one channel.
 
     ``features`` is a ``.npy`` file ``[T, D]`` at 25 rows a second to be used instead of computing
     them. The note beside it must say that they are of the avatar's encoder (``io.feature_notes``),
@@ -101,6 +102,8 @@ def speak(
     if unchecked and features is None:
         raise InputError("unchecked is about features of a file: give --features FILE.npy too")
     audio, out = Path(audio), Path(out)
+    file = None if isinstance(avatar, Avatar) else Path(avatar)
+    writable_video(out, reading=(audio, features, file, *(credentials or ())))
     if not isinstance(avatar, Avatar):
         avatar = load_avatar(avatar)
     avatar = avatar.taking(shortcut)
@@ -139,7 +142,7 @@ def speak(
     write_video(
         out,
         labelled(pictures()) if label else pictures(),
-        iter_speech(audio, 1.0),
+        iter_heard(audio, 1.0, rate_hz=None),
         config or VideoConfig(),
         origin=Origin("synthetic speech video: pictures drawn to a given sound", parts=parts),
         certificate=chosen_certificate(credentials),
@@ -166,7 +169,7 @@ def _given(avatar: Avatar, file: Path, audio: Path, vouched: bool) -> Features:
             EncoderIdentity(author.name, author.sha256, rows.shape[1], author.features)
         )
     # Headers of compressed files are wrong by more than this; counting costs a second an hour.
-    frames = frame_count(sum(len(piece.samples) for piece in iter_speech(audio)))
+    frames = frame_count(sum(len(piece.samples) for piece in iter_heard(audio)))
     if abs(len(rows) - frames) > _LENGTHS_MAY_DIFFER_FRAMES:
         raise InputError(
             f"feature file {file} holds {counted(len(rows), 'row')}, but {audio} lasts "
@@ -184,13 +187,13 @@ def _heard(
         return _encoded(audio, encoder)
     kind = load_features(avatar.encoder.features, weights)
     avatar.check_encoder(kind.identity)
-    return iter([kind(read_speech(audio).samples)])
+    return iter([kind(read_heard(audio).samples)])
 
 
 def _encoded(audio: Path, encoder: Path | None) -> Iterator[Features]:
     stream = SpeechStream(load_encoder(encoder).speech, SAMPLE_RATE_HZ)
     state = stream.init()
-    for speech in iter_speech(audio, _CHUNK_S):
+    for speech in iter_heard(audio, _CHUNK_S):
         state, found = stream.step(state, speech.samples)
         yield found
     yield stream.finish(state)[1]

@@ -6,11 +6,11 @@ from typing import Annotated
 import tyro
 
 from se4lip.commands.shared import print_json, progress, run
-from se4lip.dropin import PROFILES, describe, feature_files
+from se4lip.dropin import PROFILES, describe, feature_files, file_names
 from se4lip.encode_speech import encode_file, encode_to_file
 from se4lip.io.audio import promised_duration_s
-from se4lip.io.feature_files import place_in_dataset, write
-from se4lip.io.feature_notes import note_of, writable_features
+from se4lip.io.feature_files import free, place_in_dataset, write
+from se4lip.io.feature_notes import note_of
 from se4lip.io.files import writable_folder
 from se4lip.types import InputError
 from se4lip.wording import counted
@@ -60,20 +60,24 @@ def encode(arguments: list[str]) -> int | None:
 
             if profile is None:
                 assert out is not None
-                writable_features(out)
-                shape = encode_to_file(sound, out, encoder, tell)
+                shape: tuple[int, ...] = encode_to_file(sound, out, encoder, tell)
                 written = [out, note_of(out)]
             else:
                 folder = writable_folder(out or (place.folder if place else sound.parent))
-                features = encode_file(sound, encoder, tell)
                 frames = place.frames if place else None
+                if not overwrite:
+                    free(folder, file_names(profile, total, stem=sound.stem, frames=frames))
+                features = encode_file(sound, encoder, tell)
                 files = feature_files(profile, features, stem=sound.stem, frames=frames)
                 written = write(files, folder, overwrite=overwrite)
-                shape = (len(features), features.shape[1])
+                shape = files[0].array.shape
         if json:
             print_json({"audio": sound, "shape": shape, "files": written})
-        else:
+        elif profile is None:
             print(f"{counted(shape[0], 'frame')} of {shape[1]} features: {_list(written)}")
+        else:
+            rows = ", ".join(map(str, shape[1:]))
+            print(f"{counted(shape[0], 'row')} of [{rows}] for {profile.title}: {_list(written)}")
 
     return run(command, "encode", arguments)
 

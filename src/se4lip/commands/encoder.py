@@ -70,7 +70,7 @@ def evaluate_encoder(arguments: list[str]) -> int | None:
             matrix: Write the similarity matrix of the clip with most speech to this PNG.
             json: Print the figures as JSON on standard output.
         """
-        writable_files(matrix)
+        writable_files(matrix, reading=(encoder,))
         with progress("asking") as (_, advance):
             report = evaluate(datasets, encoder, split, branch, advance)
         if matrix is not None:

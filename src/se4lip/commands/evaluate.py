@@ -45,7 +45,7 @@ def evaluate_video(arguments: list[str]) -> int | None:
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
             json: Print the figures as JSON on standard output.
         """
-        writable_files(sheet)
+        writable_files(sheet, reading=(predicted, reference, audio, phones))
         with progress("judging") as (_, advance):
             report, pictures = judge_video(
                 *(predicted, reference, audio, phones, config),

@@ -14,6 +14,7 @@ from se4lip.evaluate_avatar import Driver, side_by_side, side_by_side_origin
 from se4lip.evaluate_avatar import curves as curves_of
 from se4lip.evaluate_avatar import evaluate_avatar as judge
 from se4lip.evaluate_avatar import sheet as sheet_of
+from se4lip.io.dataset import open_dataset
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.io.video_writing import writable_video, write_video
@@ -70,11 +71,12 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
             json: Print the figures as JSON on standard output.
             judges: Judges that come from elsewhere, as in `se4lip evaluate video`.
         """
-        writable_files(sheet, curves)
+        inputs = (avatar, *open_dataset(dataset).files(videos))
+        writable_files(sheet, curves, reading=inputs)
         if curves is not None:
             need_matplotlib()
         if video is not None:
-            writable_video(video)
+            writable_video(video, reading=inputs)
         shown: list[Rendered] = []
 
         def keep(one: Rendered) -> None:

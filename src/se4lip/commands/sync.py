@@ -58,7 +58,7 @@ def sync(arguments: list[str]) -> int | None:
                 "--store, --split, --least-lead and --least-speech-s are for data sets, and "
                 f"{video} is no folder: leave them out"
             )
-        writable_files(picture)
+        writable_files(picture, reading=(video, encoder))
         tracker = mediapipe_tracker(face_landmarker)
         with progress("watching") as (_, advance):
             report = measure(video, tracker, encoder, on_progress=advance)

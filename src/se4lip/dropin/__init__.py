@@ -8,7 +8,7 @@ profiles  what a system reads; `feature_files(profile, features)`; `describe(pro
 systems   the twelve systems: `PROFILES`
 """
 
-from se4lip.dropin.profiles import FeatureFile, Profile, describe, feature_files
+from se4lip.dropin.profiles import FeatureFile, Profile, describe, feature_files, file_names
 from se4lip.dropin.systems import PROFILES
 
-__all__ = ["PROFILES", "FeatureFile", "Profile", "describe", "feature_files"]
+__all__ = ["PROFILES", "FeatureFile", "Profile", "describe", "feature_files", "file_names"]

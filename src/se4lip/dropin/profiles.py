@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,6 +76,19 @@ def feature_files(
         array = np.ascontiguousarray(lay_out(layout, features, rows))
         files.append(FeatureFile(stem + layout.suffix, array))
     return files
+
+
+def file_names(
+    profile: Profile, seconds: float, *, stem: str = "aud", frames: int | None = None
+) -> list[str]:
+    """What ``feature_files`` of about so many seconds of sound will be called.
+
+    Empty where the sound is not known to fit the data, as when no header says how long it is.
+    """
+    with contextlib.suppress(InputError):
+        layouts = _fitting(profile, math.ceil(seconds * FRAME_RATE_HZ), frames) if seconds else ()
+        return [stem + layout.suffix for layout in layouts]
+    return []
 
 
 def describe(profiles: Mapping[str, Profile]) -> str:

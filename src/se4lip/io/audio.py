@@ -51,11 +51,16 @@ def iter_speech(path: Path | str, chunk_s: float = 10.0) -> Iterator[Speech]:
     yield from iter_from(path, chunk_s, origin_s=None)
 
 
-def iter_from(path: Path | str, chunk_s: float, origin_s: float | None) -> Iterator[Speech]:
+def iter_from(
+    path: Path | str,
+    chunk_s: float,
+    origin_s: float | None,
+    to_hz: int | None = SAMPLE_RATE_HZ,
+) -> Iterator[Speech]:
     """``iter_speech`` with sample 0 at presentation time ``origin_s`` of the file.
 
     What sounds earlier is dropped, a later start is preceded by silence. ``None`` means the first
-    sample of the file.
+    sample of the file, and for ``to_hz`` the rate of the file.
     """
     with opened(path, "audio") as container:
         if not container.streams.audio:
@@ -64,9 +69,10 @@ def iter_from(path: Path | str, chunk_s: float, origin_s: float | None) -> Itera
         rate_hz = stream.rate
         blocks = _placed(_mono(container, stream, path), rate_hz, origin_s, path)
         heard = False
-        for samples in _rechunked(resampled(blocks, rate_hz), round(chunk_s * SAMPLE_RATE_HZ)):
+        to_hz = to_hz or rate_hz
+        for samples in _rechunked(resampled(blocks, rate_hz, to_hz), round(chunk_s * to_hz)):
             heard = True
-            yield Speech(samples)
+            yield Speech(samples, to_hz)
         if not heard:
             raise InputError(f"{path} holds no audio samples: fetch or record it again")
 

@@ -131,12 +131,12 @@ class Dataset:
             InputError: the recording is not there, or not the one that was prepared.
         """
         source, entry = self._entry(name)
-        folder = self.path / source.folder if videos is None else Path(videos)
-        recording = folder / source.source
+        recording = self._recording(source, videos)
+        folder = os.path.normpath(videos or self.path / source.folder)
         if not recording.is_file():
             raise InputError(
-                f"the recording {source.source} of clip {name} is not in "
-                f"{os.path.normpath(folder)}: pass the folder it is in now (videos, --videos)"
+                f"the recording {source.source} of clip {name} is not in {folder}: "
+                "pass the folder it is in now (videos, --videos)"
             )
         if recording.stat().st_size != source.size_bytes:
             raise InputError(
@@ -144,6 +144,13 @@ class Dataset:
                 f"{source.size_bytes} when clip {name} was prepared: prepare it again"
             )
         return itertools.islice(read_frames(recording, entry.start_frame), entry.frames)
+
+    def files(self, videos: Path | str | None = None) -> list[Path]:
+        """Where its recordings are looked for; see ``frames``."""
+        return [self._recording(source, videos) for source in self.index.sources]
+
+    def _recording(self, source: SourceEntry, videos: Path | str | None) -> Path:
+        return (self.path / source.folder if videos is None else Path(videos)) / source.source
 
     def _entry(self, name: str) -> tuple[SourceEntry, ClipEntry]:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -72,15 +72,21 @@ def write(
             folder cannot be written, or the disk is full.
     """
     goals = [Path(folder) / file.name for file in feature_files]
-    there = [goal.name for goal in goals if goal.exists()]
-    if there and not overwrite:
+    if not overwrite:
+        free(folder, [goal.name for goal in goals])
+    for goal, file in zip(goals, feature_files, strict=True):
+        files.write_array(goal, file.array)
+    return goals
+
+
+def free(folder: Path | str, names: Iterable[str]) -> None:
+    """Raises: InputError when ``folder`` holds one of ``names`` already."""
+    there = [name for name in names if (Path(folder) / name).exists()]
+    if there:
         raise InputError(
             f"{folder} already holds {', '.join(there)}, perhaps another extractor's: "
             "move it away, or overwrite it with --overwrite"
         )
-    for goal, file in zip(goals, feature_files, strict=True):
-        files.write_array(goal, file.array)
-    return goals
 
 
 def read_features(path: Path | str) -> np.ndarray:

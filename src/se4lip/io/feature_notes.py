@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,18 +40,19 @@ def note_of(features: Path | str) -> Path:
     return Path(features).with_suffix(".json")
 
 
-def writable_features(path: Path | str) -> None:
+def writable_features(path: Path | str, reading: Iterable[Path | str | None] = ()) -> None:
     """Prove that features and their note can be written, before hours of work.
 
     Raises:
-        InputError: the place cannot be written, or a ``.json`` of somebody else is in the way.
+        InputError: the place cannot be written or is one of ``reading``, or a ``.json`` of somebody
+            else is in the way.
     """
     note = note_of(path)
     if note == Path(path):
         raise InputError(
             f"{path} is where the note beside features would lie: give -o FEATURES.npy"
         )
-    writable_files(path, note)
+    writable_files(path, note, reading=reading)
     if note.exists() and not _is_note(note):
         raise InputError(
             f"{note} is there and is no note of se4lip, but one is written beside {path}: "

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     # Process and thread in the name: two writers of one goal must not share a temporary file.
     part = goal.with_name(f".{goal.stem}.{os.getpid()}-{threading.get_ident()}.part{goal.suffix}")
     try:
-        if goal.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_goal(goal)
         goal.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
     except OSError as error:
@@ -125,21 +124,35 @@ def _probe(folder: Path) -> None:
     probe.unlink(missing_ok=True)
 
 
-def writable_files(*paths: Path | str | None) -> None:
+def writable_files(*paths: Path | str | None, reading: Iterable[Path | str | None] = ()) -> None:
     """Prove that files can be written there, before hours of work for what goes into them.
 
     Raises:
-        InputError: one is a folder, or lies in a folder that cannot be written.
+        InputError: one is a folder or a device, lies in a folder that cannot be written, or is one
+            of the files that are ``reading``.
     """
+    inputs = [Path(one) for one in reading if one is not None]
     for path in (Path(one) for one in paths if one is not None):
         try:
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            _check_goal(path)
             _probe(path.parent)
+            same = path.exists() and any(one.exists() and path.samefile(one) for one in inputs)
         except OSError as error:
             raise InputError(
                 f"cannot write {path}: {_why(error)}: choose another output"
             ) from error
+        if same:
+            raise InputError(
+                f"cannot write {path}: it is what is read, and would be lost: choose another output"
+            )
+
+
+def _check_goal(path: Path) -> None:
+    """What is put in the place of ``path`` would replace a device, not go through it."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.exists() and not path.is_file():
+        raise OSError("not a regular file")
 
 
 def existing_file(path: Path | str, what: str) -> Path:
@@ -219,8 +232,9 @@ def read_array(path: Path | str, what: str) -> np.ndarray:
     file = existing_file(path, what)
     try:
         with file.open("rb") as content:
-            return np.load(content, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+            # Not np.load, which opens archives too. A header may also promise more than memory.
+            return np.lib.format.read_array(content, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise InputError(f"{what} {file} is damaged or no .npy file: write it again") from error
 
 

@@ -6,6 +6,7 @@ count of frames or a nominal rate.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,17 +16,19 @@ from typing import Any, NamedTuple, TypeVar
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
+from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
 
 from se4lip.io import audio
 from se4lip.io.media import decoded, opened
-from se4lip.types import FRAME_RATE_HZ, InputError, Speech
+from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, Speech
 
 Picture = UInt8[np.ndarray, "H W 3"]
 F = TypeVar("F")
 
 _LONGEST_STILL_S = 60.0
 _SEEK_BEYOND_S = 10.0
+_FLATTEST_PIXEL = 4.0  # a header that says more is wrong
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ def probe_video(path: Path | str) -> VideoInfo:
     """
     with opened(path, "video") as container:
         stream = _video_stream(container, path)
-        first = _first_frame(container, stream, path)
-        height_px, width_px = _upright(first, _turn(first)).shape[:2]
+        _, _, first = _first(container, stream, path)
+        height_px, width_px = _upright(first, _display(first, stream)).shape[:2]
         length_s: float | None = None
         if stream.duration:
             length_s = float(stream.duration * stream.time_base)
@@ -66,18 +69,19 @@ def read_frames(path: Path | str, start: int = 0) -> Iterator[Picture]:
 
     Picture ``t`` is the source frame whose time stamp is nearest to ``t / 25`` s, but none is
     shown more than half a frame early. The grid is as long as the source, to a frame.
-    Pictures are C-contiguous; a repeated picture is the same array, so do not write into it.
+    Pixels that are not square in the recording are made so. Pictures are C-contiguous; a repeated
+    picture is the same array, so do not write into it.
 
     Raises:
         InputError: missing, empty, damaged, cut short, or without pictures.
     """
     picture: Picture | None = None
     shown: Any = None
-    turn: _Turn | None = None
-    for frame in on_grid(_timed_from(path, start / FRAME_RATE_HZ), start):
-        turn = _turn(frame) if turn is None else turn
+    display: _Display | None = None
+    for frame, stream in on_grid(_timed_from(path, start / FRAME_RATE_HZ), start):
+        display = _display(frame, stream) if display is None else display
         if frame is not shown:
-            shown, picture = frame, _upright(frame, turn)
+            shown, picture = frame, _upright(frame, display)
         assert picture is not None
         yield picture
 
@@ -92,7 +96,7 @@ def iter_clip_speech(path: Path | str, chunk_s: float = 10.0) -> Iterator[Speech
     """
     with opened(path, "video") as container:
         stream = _video_stream(container, path)
-        origin_s = _first_frame(container, stream, path).time or 0.0
+        origin_s, _, _ = _first(container, stream, path)
         if not container.streams.audio:
             raise InputError(f"{path} has no sound: give a video with an audio track")
     yield from audio.iter_from(path, chunk_s, origin_s)
@@ -103,6 +107,28 @@ def read_clip_speech(path: Path | str) -> Speech:
     return Speech(np.concatenate([chunk.samples for chunk in iter_clip_speech(path)]))
 
 
+def iter_heard(
+    path: Path | str, chunk_s: float = 10.0, rate_hz: int | None = SAMPLE_RATE_HZ
+) -> Iterator[Speech]:
+    """The sound of a recording, of a video from its first picture on, in pieces of ``chunk_s``.
+
+    So what is made of a video row by row or picture by picture fits its pictures. A file without
+    pictures that can be shown begins with its first sample. A ``rate_hz`` of None is the file's.
+
+    Raises:
+        InputError: no sound, or damage.
+    """
+    origin_s: float | None = None
+    with opened(path, "audio") as container, contextlib.suppress(InputError):
+        origin_s, _, _ = _first(container, _video_stream(container, path), path)
+    yield from audio.iter_from(path, chunk_s, origin_s, rate_hz)
+
+
+def read_heard(path: Path | str) -> Speech:
+    """The whole of ``iter_heard``."""
+    return Speech(np.concatenate([chunk.samples for chunk in iter_heard(path)]))
+
+
 def _video_stream(container: Any, path: Path | str) -> Any:
     # A cover picture inside an audio file is a stream of type video, but no video.
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
@@ -111,9 +137,10 @@ def _video_stream(container: Any, path: Path | str) -> Any:
     return streams[0]
 
 
-def _first_frame(container: Any, stream: Any, path: Path | str) -> Any:
-    for frame in decoded(container, stream, path):
-        return frame
+def _first(container: Any, stream: Any, path: Path | str) -> tuple[float, float, Any]:
+    """Time, duration and content of the first frame."""
+    for found in _timed(container, stream, path):
+        return found
     raise InputError(f"{path} holds no pictures: fetch or record it again")
 
 
@@ -138,8 +165,8 @@ def on_grid(frames: Iterator[tuple[float, float, F]], start: int = 0) -> Iterato
         yield shown
 
 
-def _timed_from(path: Path | str, start_s: float) -> Iterator[tuple[float, float, Any]]:
-    """Frames with time since the first one, and duration, from ``start_s`` or earlier on."""
+def _timed_from(path: Path | str, start_s: float) -> Iterator[tuple[float, float, tuple[Any, Any]]]:
+    """Time since the first frame, duration, and frame and stream, from ``start_s`` or earlier."""
     with opened(path, "video") as container:
         stream = _video_stream(container, path)
         stream.thread_type = "AUTO"
@@ -150,7 +177,7 @@ def _timed_from(path: Path | str, start_s: float) -> Iterator[tuple[float, float
         if first is None:
             raise InputError(f"{path} holds no pictures: fetch or record it again")
         origin_s = first[0]
-        if start_s > _SEEK_BEYOND_S:
+        if start_s > _SEEK_BEYOND_S and not _counts(container):
             # A second earlier, because frames are stored in another order than they are shown.
             container.seek(int((origin_s + start_s - 1) / stream.time_base), stream=stream)
             sought = _timed(container, stream, path)
@@ -161,15 +188,29 @@ def _timed_from(path: Path | str, start_s: float) -> Iterator[tuple[float, float
                 container.seek(stream.start_time or 0, stream=stream)
                 frames = (f for f in _timed(container, stream, path) if f[0] > origin_s)
         for time_s, duration_s, frame in itertools.chain([first], frames):
-            yield time_s - origin_s, duration_s, frame
+            yield time_s - origin_s, duration_s, (frame, stream)
+
+
+def _counts(container: Any) -> bool:
+    """Whether the container counts pictures as they are stored and knows no time of showing them.
+
+    With B-frames FFmpeg's times of AVI files then go back and forth.
+    """
+    return container.format.name == "avi"
 
 
 def _timed(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float, float, Any]]:
     """Frames with ascending time and duration; raw streams without time stamps count frames."""
     step_s = float(1 / stream.average_rate) if stream.average_rate else 1 / FRAME_RATE_HZ
     last_s: float | None = None
+    lead: int | None = None  # pictures that were stored before the first was shown
     for frame in decoded(container, stream, path):
         time_s = frame.time
+        if _counts(container):
+            count = frame.dts  # ascends with what is shown
+            if lead is None:
+                lead = (count or 0) - (stream.start_time or 0)
+            time_s = None if count is None else float((count - lead) * frame.time_base)
         if time_s is None:
             time_s = 0.0 if last_s is None else last_s + step_s
         if last_s is not None and time_s <= last_s:
@@ -183,33 +224,43 @@ def _timed(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[floa
         last_s = time_s
 
 
-class _Turn(NamedTuple):
-    """How stored pictures become upright ones: first transposed, then mirrored."""
+class _Display(NamedTuple):
+    """How stored pictures become those to be seen: of square pixels, then transposed, mirrored."""
 
+    width_px: int
+    height_px: int
     transposed: bool = False
     mirrored_y: bool = False
     mirrored_x: bool = False
 
 
-def _turn(frame: Any) -> _Turn:
-    """What the display matrix of a stream's frame asks for.
+def _display(frame: Any, stream: Any) -> _Display:
+    """What the pixel aspect ratio and the display matrix of a stream ask for.
 
-    It is asked of one frame only: side data and frame refer to each other in PyAV, so that frames
-    asked for it stay in memory until the garbage collector comes round.
+    One frame only is asked: side data and frame refer to each other in PyAV, so that frames asked
+    for it stay in memory until the garbage collector comes round.
     """
+    aspect = float(stream.sample_aspect_ratio or 1)
+    if not 1 / _FLATTEST_PIXEL <= aspect <= _FLATTEST_PIXEL:
+        aspect = 1.0
+    size_px = round(frame.width * max(1, aspect)), round(frame.height / min(1, aspect))
     side = frame.side_data.get(SideData.DISPLAYMATRIX)
     if side is None:
-        return _Turn()
+        return _Display(*size_px)
     # [[a, b, u], [c, d, v], ...]: x' = a x + c y, y' = b x + d y in 16.16 fixed point.
     a, b, _, c, d = np.frombuffer(bytes(side), np.int32)[:5]
     if abs(a) + abs(d) < abs(b) + abs(c):  # x' comes from y
-        return _Turn(True, mirrored_y=bool(b < 0), mirrored_x=bool(c < 0))
-    return _Turn(False, mirrored_y=bool(d < 0), mirrored_x=bool(a < 0))
+        return _Display(*size_px, True, mirrored_y=bool(b < 0), mirrored_x=bool(c < 0))
+    return _Display(*size_px, False, mirrored_y=bool(d < 0), mirrored_x=bool(a < 0))
 
 
-def _upright(frame: Any, turn: _Turn) -> Picture:
+def _upright(frame: Any, display: _Display) -> Picture:
+    if (frame.width, frame.height) != (display.width_px, display.height_px):
+        frame = frame.reformat(
+            display.width_px, display.height_px, interpolation=Interpolation.BICUBIC
+        )
     picture = frame.to_ndarray(format="rgb24")
-    if turn.transposed:
+    if display.transposed:
         picture = picture.swapaxes(0, 1)
-    picture = picture[:: -1 if turn.mirrored_y else 1, :: -1 if turn.mirrored_x else 1]
+    picture = picture[:: -1 if display.mirrored_y else 1, :: -1 if display.mirrored_x else 1]
     return np.ascontiguousarray(picture)

@@ -33,13 +33,14 @@ class VideoConfig:
     audio_bit_rate: int = 96_000
 
 
-def writable_video(path: Path | str) -> None:
+def writable_video(path: Path | str, reading: Iterable[Path | str | None] = ()) -> None:
     """Prove that a video can be written there, before hours of drawing.
 
     Raises:
-        InputError: a folder, in a folder that cannot be written, or of a kind without credentials.
+        InputError: a folder, in a folder that cannot be written, one of the files that are
+            ``reading``, or of a kind without credentials.
     """
-    writable_files(path)
+    writable_files(path, reading=reading)
     suffix = Path(path).suffix.lower()
     if suffix not in MEDIA_TYPES:
         raise InputError(
