@@ -145,6 +145,30 @@ def test_errors_become_a_sentence_and_an_exit_code(trouble, code, said, monkeypa
     assert capsys.readouterr().err == f"se4lip: {said}\n"
 
 
+def test_what_is_killed_in_order_leaves_nothing_half_written(tmp_path):
+    code = """
+import os, signal, sys
+from se4lip import cli
+from se4lip.io.files import atomic
+
+def half(arguments):
+    with atomic(sys.argv[1]) as part:
+        part.write_bytes(b"half")
+        print(os.listdir(os.path.dirname(sys.argv[1])))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+cli._load = lambda verb: half
+sys.exit(cli.main(["prepare"]))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "a.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ".part.npy" in done.stdout
+    assert (done.returncode, done.stderr) == (
+        *(143, "se4lip: terminated, nothing is left half-written\n"),
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_command_may_choose_its_exit_code(monkeypatch):
     monkeypatch.setattr(cli, "_load", lambda verb: lambda arguments: 3 if arguments else None)
     assert cli.main(["prepare", "x"]) == 3

@@ -109,9 +109,17 @@ def test_no_sound_gives_no_features(encoder):
         (np.zeros((10, 2), np.float32), "shape (10, 2), but one channel [S] is needed: average"),
         (np.zeros(10, np.int16), "samples are int16, but floating point in [-1, 1] is needed"),
         (np.array([0, np.nan], np.float32), "samples hold NaN or infinite values: repair"),
+        (np.full(9, 8000.0), "samples are as large as 8000, but floating point sound must lie in"),
     ],
 )
 def test_what_cannot_be_heard_is_refused(encoder, samples, sentence):
     with pytest.raises(InputError) as error:
         encode_offline(encoder, samples, 16_000)
     assert sentence in str(error.value)
+
+
+def test_a_rate_may_be_a_whole_number_of_any_kind(encoder):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 48_000).astype(np.float32)
+    whole = encode_offline(encoder, samples, 48_000)
+    for rate in (48_000.0, np.float64(48_000), np.int64(48_000)):
+        np.testing.assert_array_equal(encode_offline(encoder, samples, rate), whole)

@@ -143,6 +143,11 @@ def test_short_clips_tell_nothing_of_long_ones(tmp_path, weights, monkeypatch) -
     assert {row.dataset: row.largest_shift_frames for row in exam.rows} == {"long": 15, "short": 10}
 
 
+def test_the_shipped_judge_is_not_written_into(tmp_path) -> None:
+    with pytest.raises(InputError, match="the shipped judge stays as it is: to store what was fou"):
+        evaluate_judge([tmp_path], store=True)
+
+
 def test_what_was_found_is_stored_with_the_weights(tmp_path, weights, monkeypatch) -> None:
     folder = data_set(tmp_path / "set", [75] * 4)
     before = judge_header(weights).sha256

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recordings import wav
 from se4lip.cli import main
-from se4lip.evaluate_languages import Lips, judged
+from se4lip.evaluate_languages import Lips, evaluate_languages, judged
 from se4lip.evaluate_silence import SilenceConfig, evaluate_silence
 from se4lip.metrics.closure import Phone
 from se4lip.metrics.phones import letter
@@ -89,6 +90,16 @@ def test_nothing_said_is_no_figure_rather_than_a_wrong_one():
 )
 def test_a_phone_is_what_it_begins_with(phone, first):
     assert letter(phone) == first
+
+
+def test_phones_after_the_end_of_the_sound_are_not_judged(tmp_path):
+    voice = tmp_path / "xx-one"
+    voice.mkdir()
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, 16_000).astype(np.float32)
+    wav(voice / "00.wav", noise, 16_000)
+    (voice / "00.phones").write_text("0.1 0.2 b\n0.2 0.4 a\n1.0 1.2 b\n3 4 a\n")
+    (row,) = evaluate_languages("grid-s1", tmp_path)
+    assert (row.bilabials, row.other_phones) == (1, 1)
 
 
 def test_a_folder_without_voices_is_refused(tmp_path, capsys):

@@ -58,6 +58,30 @@ def test_phones_without_a_face_are_left_out() -> None:
     assert np.isnan(ClosureCounts().f1)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["b", "B", "P", "M_B", "pʰ", "p_h", "bʲ", "mː", "ˈm", "b_I", "ɓ", "[b]", "m̥"],  # noqa: RUF001
+)
+def test_bilabials_of_any_alphabet_are_known(name: str) -> None:
+    phone = Phone(name, 0.16, 0.24)
+    assert count_closures(_aperture(4), [phone], 0.01) == ClosureCounts(closed=1)
+
+
+@pytest.mark.parametrize("name", ["", "SIL", "<p:>", "+BREATH+", "sil_S", "<eps>", "sp", "[SIL]"])
+def test_silences_of_any_aligner_are_known(name: str) -> None:
+    phone = Phone(name, 0.16, 0.24)
+    assert count_closures(_aperture(3, 4, 5, 6), [phone], 0.01) == ClosureCounts()
+    assert phone.letter == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "letter"),
+    [("AO1", "ɔ"), ("Y", "j"), ("ER0", "ɜ"), ("UW1", "u"), ("IY_E", "i"), ("W", "w"), ("OW", "o")],
+)
+def test_arpabet_is_read_as_the_sounds_it_means(name: str, letter: str) -> None:
+    assert Phone(name, 0, 1).letter == letter
+
+
 def test_counts_of_clips_add_up() -> None:
     assert ClosureCounts(1, 2, 3) + ClosureCounts(10, 20, 30) == ClosureCounts(11, 22, 33)
 

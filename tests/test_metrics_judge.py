@@ -181,6 +181,12 @@ def test_the_gate_opens_with_enough_speech_and_never_without_an_examination() ->
     for gate, clip_s in ((long, 1.2), (Gate(least_speech_long_s=6.0), 1.9)):
         with pytest.raises(InputError, match="may not judge"):
             gate.check(7.0, clip_s)
+    with pytest.raises(InputError) as short:
+        Gate(least_speech_long_s=6.0).check(1e9, clip_s=1.9)
+    assert str(short.value) == (
+        "the second judge may not judge clips of 1.9 s: it finds known offsets of unseen speakers "
+        "in clips of 2 s and more"
+    )
     with pytest.raises(InputError) as never:
         Gate().check(1e9)
     assert str(never.value) == (

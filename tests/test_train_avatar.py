@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import puppet
-import recordings
+from recordings import tone, wav
 from se4lip.artifacts.avatar import load_avatar, save_avatar
 from se4lip.artifacts.encoder import EncoderIdentity
 from se4lip.audio.voice_activity import speech_frames
@@ -19,7 +19,7 @@ from se4lip.head.gate import noisy
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.io.audio import read_speech
 from se4lip.io.dataset import open_dataset, set_av_offset
-from se4lip.io.video import probe_video, read_frames
+from se4lip.io.video import iter_heard, probe_video, read_frames
 from se4lip.io.weights import load_weights, save_weights
 from se4lip.mesh import LIPS, OUTER_LIPS
 from se4lip.metrics.landmarks import correlation
@@ -248,7 +248,7 @@ def test_people_whom_nobody_filmed_teach_when_the_mouth_moves(made, tmp_path):
     recipe = replace(RECIPE, speech=speech, voices=0, noise=NoiseConfig(sounds=9, seconds=1.0))
     # A voice unlike the puppet's, and like the rooms in which its mouth is to rest.
     bursts = np.repeat(np.arange(12) % 2, 6400) * np.random.default_rng(0).normal(size=12 * 6400)
-    talk = recordings.wav(tmp_path / "talk.wav", (0.1 * bursts).astype(np.float32), 16_000)
+    talk = wav(tmp_path / "talk.wav", (0.1 * bursts).astype(np.float32), 16_000)
     talk.with_suffix(".phones").write_text("0.45 0.6 b\n0.6 0.75 a\n")
     found, said = [], []
     for name, also_spoken in (("alone", ()), ("with", [talk])):
@@ -273,7 +273,7 @@ def test_people_whom_nobody_filmed_teach_when_the_mouth_moves(made, tmp_path):
 @pytest.mark.parametrize("given", ["also_still", "also_spoken"])
 def test_recordings_are_refused_where_features_are_files(made, tmp_path, given):
     folder, file, _ = made
-    talk = recordings.wav(tmp_path / "talk.wav", puppet.sound(puppet.opening_cm(50, 3)), 16_000)
+    talk = wav(tmp_path / "talk.wav", puppet.sound(puppet.opening_cm(50, 3)), 16_000)
     with pytest.raises(
         InputError,
         match=f"^--{given.replace('_', '-')} cannot be heard, for the features given are files",
@@ -339,16 +339,18 @@ def test_training_again_goes_on_from_its_checkpoints(made):
 
 def test_it_speaks(made, tmp_path):
     folder, file, _ = made
-    out = tmp_path / "said.mp4"
+    sound, out = wav(tmp_path / "a.wav", tone(4.0, 48_000), 48_000), tmp_path / "said.mp4"
     done = speak(
         file,
-        folder / "videos" / "take01.mp4",
+        sound,
         out,
         size_px=96,
         features=folder / "features" / "take01.npy",
     )
     info = probe_video(out)
     assert (info.width_px, info.height_px, info.has_sound) == (96, 96, True)
+    heard = next(iter_heard(out, rate_hz=None))
+    assert heard.sample_rate_hz == 48_000  # it is heard at 16 kHz, and written as it came
     assert done.frames == len(list(read_frames(out))) == 100
     shares = ("speech to mouth codes", "waiting for pictures", "writing the video")
     assert set(done.profile_s) == {*shares}

@@ -1,10 +1,13 @@
 """The command line: one table of verbs, each of which is imported when it is called."""
 
+import contextlib
 import importlib
+import io
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,27 +50,56 @@ VERBS: dict[str, Verb] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
-    0 done, 2 wrong input, 70 a fault of se4lip itself, 130 interrupted; `sync` and `inspect` say
-    with 1 and 3 what they found. Each failure is one sentence on standard error; with SE4LIP_DEBUG
-    set, a fault comes with its traceback.
+    0 done, 2 wrong input, 70 a fault of se4lip itself, 130 interrupted, 143 terminated; `sync` and
+    `inspect` say with 1 and 3 what they found. Each failure is one sentence on standard error; with
+    SE4LIP_DEBUG set, a fault comes with its traceback.
     """
     # Spinning threads of torch and numba cost several times the work on a shared machine; the
     # libraries read this when they are loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold bytes that are no UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return _dispatch(given)
+        with _ended_in_order():
+            return _dispatch(given)
     except InputError as error:
         print(f"se4lip: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read the output has seen enough, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except _Terminated:
+        print("se4lip: terminated, nothing is left half-written", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("se4lip: interrupted, nothing is left half-written", file=sys.stderr)
         return 130
     except Exception as error:
         return _fault(error)
+
+
+class _Terminated(KeyboardInterrupt):
+    """Somebody has sent SIGTERM: `kill`, a service manager, a queue whose time is over."""
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM unwinds the program as Control-C does, instead of ending it where it stands."""
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not the main thread, whom alone signals reach
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fault(error: Exception) -> int:

@@ -20,10 +20,9 @@ from se4lip.evaluate_sync import sync_figures
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.face.tracker import Tracker
 from se4lip.io import judges
-from se4lip.io.audio import read_speech
 from se4lip.io.phones import read_phones
 from se4lip.io.pictures import contact_sheet
-from se4lip.io.video import probe_video
+from se4lip.io.video import probe_video, read_heard
 from se4lip.metrics import closure, image, landmarks
 from se4lip.metrics.lpips import Backbone, Lpips
 from se4lip.metrics.report import Figure, Report, compared, judged, mean_known
@@ -78,7 +77,7 @@ def evaluate_video(
         InputError: a file that cannot be read, videos of different length, or no face in any frame
             of ``predicted`` and no ``reference``, so that not even pictures can be compared.
     """
-    said = None if audio is None else read_speech(audio).samples
+    said = None if audio is None else read_heard(audio).samples
     times = [] if phones is None else [closure.Phone(*row) for row in read_phones(phones)]
     videos = 1 if reference is None else 2
     if reference is not None:

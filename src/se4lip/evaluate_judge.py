@@ -93,8 +93,13 @@ def evaluate_judge(
     """Examine ``judge`` on people it never saw; ``store`` writes its gate into the weights file.
 
     Raises:
-        InputError: no data, data without speech, or files that cannot be read.
+        InputError: no data, data without speech, files that cannot be read, or nothing but the
+            shipped judge to store in.
     """
+    if store and judge is None:
+        raise InputError(
+            "the shipped judge stays as it is: to store what was found give other weights, --judge"
+        )
     network, header = load_judge(judge), judge_header(judge)
     rows, own = [], {}
     for i, data in enumerate(open_datasets(datasets)):

@@ -22,7 +22,7 @@ from se4lip.face.tracker import Tracker
 from se4lip.io.audio import read_speech
 from se4lip.io.phones import read_phones
 from se4lip.lips_of_head import codes_heard, lip_landmarks
-from se4lip.metrics.closure import SILENCES, ClosureCounts, Phone, count_closures
+from se4lip.metrics.closure import ClosureCounts, Phone, count_closures
 from se4lip.metrics.landmarks import lip_aperture, lip_width
 from se4lip.metrics.phones import BILABIAL, OTHER_LABIAL, ROUNDED, SPREAD
 from se4lip.train.listener import Listener, listener_of_avatar
@@ -128,8 +128,9 @@ def evaluate_languages(
 
 
 def _lips(avatar: Avatar, listener: Listener, file: Path, tracker: Tracker | None) -> Lips:
-    phones = [Phone(*phone) for phone in read_phones(file)]
     speech = read_speech(_recording(file))
+    # Some aligners give the last phones a time at which nothing sounds any more.
+    phones = [Phone(*phone) for phone in read_phones(file) if phone[1] < speech.duration_s]
     codes = codes_heard(avatar, listener, speech)
     points = lip_landmarks(avatar, codes, tracker)
     at_rest = (codes == avatar.head.speech.rest).all(-1).numpy()
@@ -223,7 +224,7 @@ def _share_at_rest(lips: list[Lips]) -> float:
     frames = []
     for one in lips:
         for phone in one.phones:
-            if phone.plain not in SILENCES:
+            if not phone.is_silence:
                 rows = slice(*(round(at * FRAME_RATE_HZ) for at in (phone.start_s, phone.end_s)))
                 frames.append(one.at_rest[rows][one.heard[rows]])
     said = np.concatenate(frames) if frames else np.zeros(0, bool)

@@ -50,7 +50,7 @@ class SilentKind:
     """One kind of sound. A share or a motion is NaN where there is nothing to judge."""
 
     name: str
-    heard_in_training: bool
+    heard_in_training: bool | None  # None: given, and nobody knows
     sounds: int = 0
     moving_sounds: int = 0  # in which the mouth moves at all
     frames: int = 0
@@ -109,9 +109,11 @@ def evaluate_silence(
     loaded = avatar if isinstance(avatar, Avatar) else load_avatar(avatar)
     listener = listener_of_avatar(loaded, encoder)
     found: list[SilentKind] = []
-    made = [(kind, kind not in KEPT_OUT, partial(_made, kind, config)) for kind in KINDS]
-    given = [(file.name, False, partial(_read, file)) for file in recordings]
-    for index, (name, known, sounds) in enumerate(made + given):
+    asked: list[tuple[str, bool | None, Callable[[], Iterator[Samples]]]] = [
+        *((kind, kind not in KEPT_OUT, partial(_made, kind, config)) for kind in KINDS),
+        *((file.name, None, partial(_read, file)) for file in recordings),
+    ]
+    for index, (name, known, sounds) in enumerate(asked):
         row = SilentKind(name, known)
         for number, samples in enumerate(sounds()):
             codes = codes_heard(loaded, listener, Speech(samples))
@@ -120,7 +122,7 @@ def evaluate_silence(
                 shown = codes[: round(config.drawn_s * FRAME_RATE_HZ)]
                 row.add(lip_moves_px256(lip_landmarks(loaded, shown, tracker)), drawn=True)
         found.append(row)
-        on_progress((index + 1) / len(made + given))
+        on_progress((index + 1) / len(asked))
     return found
 
 

@@ -23,6 +23,7 @@ from jaxtyping import Float32, UInt8
 FRAME_RATE_HZ = 25
 SAMPLE_RATE_HZ = 16_000
 SAMPLES_PER_FRAME = SAMPLE_RATE_HZ // FRAME_RATE_HZ
+LOUDEST = 16.0  # floating point sound overshoots 1 now and then; beyond this its scale is wrong
 LANDMARKS = 478
 BLENDSHAPES = 52
 

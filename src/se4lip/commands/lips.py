@@ -57,9 +57,9 @@ def evaluate_silence(arguments: list[str]) -> int | None:
             box=None,
         )
         for row in rows:
-            name = row.name if row.heard_in_training else f"{row.name} (in no training)"
+            note = {True: "", False: " (in no training)", None: " (given)"}[row.heard_in_training]
             table.add_row(
-                name,
+                f"{row.name}{note}",
                 str(row.frames),
                 f"{row.moving_share:.2%}",
                 f"{row.moving_sounds} of {row.sounds}",

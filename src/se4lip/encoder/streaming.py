@@ -17,7 +17,7 @@ from se4lip.audio.resample import ResampleState, resample, start_resampling
 from se4lip.audio.spectrogram import ChannelState, power_spectrogram
 from se4lip.audio.timebase import COLUMN_HOP, COLUMNS_PER_FRAME
 from se4lip.encoder.speech import SpeechEncoder
-from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, InputError
+from se4lip.types import FRAME_RATE_HZ, LOUDEST, SAMPLES_PER_FRAME, InputError
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class SpeechStream:
 
     def __init__(self, encoder: SpeechEncoder, sample_rate_hz: int) -> None:
         self.encoder = encoder.eval()
-        self.sample_rate_hz = sample_rate_hz
-        start_resampling(sample_rate_hz)  # a wrong rate is refused here, not at the first step
+        # A wrong rate is refused here, not at the first step.
+        self.sample_rate_hz = start_resampling(sample_rate_hz).rate_hz
 
     @property
     def lookahead_s(self) -> float:
@@ -112,17 +112,19 @@ def encode_offline(
 ) -> Float32[np.ndarray, "T D"]:
     """Features of a whole recording, in blocks of a minute so that memory stays bounded."""
     stream = SpeechStream(encoder, sample_rate_hz)
+    block = 60 * stream.sample_rate_hz
     samples = checked_samples(samples)
     state, parts = stream.init(), []
-    for start in range(0, len(samples), 60 * sample_rate_hz):
-        state, features = stream.step(state, samples[start : start + 60 * sample_rate_hz])
+    for start in range(0, len(samples), block):
+        state, features = stream.step(state, samples[start : start + block])
         parts.append(features)
     state, features = stream.finish(state)
     return np.concatenate((*parts, features))
 
 
 def checked_samples(samples: Float32[np.ndarray, " S"]) -> Float32[np.ndarray, " S"]:
-    """``samples``. Raises: InputError unless they are one channel of finite floating point."""
+    """``samples``. Raises: InputError unless they are one channel of finite floating point, of a
+    size that sound has."""
     if samples.ndim != 1:
         raise InputError(
             f"samples have shape {samples.shape}, but one channel [S] is needed: "
@@ -135,4 +137,10 @@ def checked_samples(samples: Float32[np.ndarray, " S"]) -> Float32[np.ndarray, "
         )
     if not np.isfinite(samples).all():
         raise InputError("samples hold NaN or infinite values: repair the recording first")
+    loudest = float(np.abs(samples).max(initial=0))
+    if loudest > LOUDEST:
+        raise InputError(
+            f"samples are as large as {loudest:.0f}, but floating point sound must lie in [-1, 1]: "
+            "divide by the largest value of their scale"
+        )
     return samples

@@ -13,14 +13,13 @@ from jaxtyping import Float32
 
 from se4lip.io.files import atomic
 from se4lip.io.media import decoded, opened
-from se4lip.types import SAMPLE_RATE_HZ, InputError, Speech
+from se4lip.types import LOUDEST, SAMPLE_RATE_HZ, InputError, Speech
 
 Block = Float32[np.ndarray, " S"]
 
 # Smaller disagreements of time stamp and sample count are rounding (1 ms in Matroska) or jitter.
 _LARGEST_DRIFT_S = 0.01
 _LONGEST_GAP_S = 60.0
-_LOUDEST = 16.0  # float files overshoot 1 now and then; beyond this the scale itself is wrong
 
 
 def read_speech(path: Path | str) -> Speech:
@@ -140,7 +139,7 @@ def _mono(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float
                 raise InputError(
                     f"{path} holds NaN or infinite samples: repair the recording first"
                 )
-            if len(samples) and np.abs(samples).max() > _LOUDEST:
+            if len(samples) and np.abs(samples).max() > LOUDEST:
                 raise InputError(
                     f"{path} holds samples as large as {np.abs(samples).max():.0f}, but floating "
                     "point sound must lie in [-1, 1]: scale it first"

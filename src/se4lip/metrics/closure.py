@@ -15,16 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from se4lip.metrics.phones import letter
+from se4lip.metrics.phones import BILABIAL, letter
 from se4lip.types import FRAME_RATE_HZ, InputError
 
-BILABIALS = frozenset({"b", "m", "p"})
-SILENCES = frozenset({"", "sil", "sp", "spn", "pau", "h#", "nsn", "silence"})
+SILENCES = frozenset({"", "sil", "sp", "spn", "pau", "h#", "#", "_", "-", "nsn", "silence"})
 
 
 @dataclass(frozen=True)
 class Phone:
-    """One sound of an utterance, named as in ARPABET or IPA; stress digits are ignored."""
+    """One sound of an utterance, named as in ARPABET (capitals) or IPA.
+
+    Digits of stress and Kaldi's ``_B``, ``_I``, ``_E``, ``_S`` (where in its word it stands) are
+    ignored.
+    """
 
     name: str
     start_s: float
@@ -39,12 +42,21 @@ class Phone:
 
     @property
     def plain(self) -> str:
-        return re.sub(r"[0-9+<>\[\]]", "", self.name).strip().lower()
+        return re.sub(r"[0-9+<>\[\]]", "", self._bare).lower()
+
+    @property
+    def is_silence(self) -> bool:
+        """Nothing is said; ``<p:>`` of WebMAUS and ``+NOISE+`` of Sphinx are such too."""
+        return self.plain in SILENCES or self.name.strip()[:1] in ("<", "+")
 
     @property
     def letter(self) -> str:
         """What it begins with in IPA (`metrics.phones`); nothing where nothing is said."""
-        return "" if self.plain in SILENCES else letter(self.name)
+        return "" if self.is_silence else letter(self._bare)
+
+    @property
+    def _bare(self) -> str:
+        return re.sub(r"_[BIES]$", "", self.name.strip())
 
 
 @dataclass(frozen=True)
@@ -101,9 +113,9 @@ def count_closures(
     """
     counts = ClosureCounts()
     for phone in phones:
-        if phone.plain in SILENCES:
+        if phone.is_silence:
             continue
-        bilabial = phone.plain in BILABIALS
+        bilabial = phone.letter in BILABIAL
         slack = 0.5 if bilabial else 0.0
         first = int(np.floor(phone.start_s * FRAME_RATE_HZ - slack))
         last = int(np.ceil(phone.end_s * FRAME_RATE_HZ + slack))

@@ -86,10 +86,15 @@ class Gate:
         """
         long = self.least_speech_long_s if clip_s >= self.long_clip_s else None
         known = [least for least in (self.least_speech_s, long) if least is not None]
-        if not known:
+        if self.least_speech_s is None and self.least_speech_long_s is None:
             raise InputError(
                 "the second judge may not judge: it has not shown on unseen speakers that it finds "
                 "known offsets (se4lip evaluate judge)"
+            )
+        if self.least_speech_s is None and long is None:
+            raise InputError(
+                f"the second judge may not judge clips of {clip_s:.1f} s: it finds known offsets "
+                f"of unseen speakers in clips of {self.long_clip_s:g} s and more"
             )
         if speech_s < min(known):
             raise InputError(

@@ -14,8 +14,21 @@ ROUNDED = frozenset("uoyøʊɔœʏ")  # noqa: RUF001
 SPREAD = frozenset("ieɪɛ")  # noqa: RUF001
 OTHER_VOWEL = frozenset("aɐɑɒæəɘɜɞɨʉʌɚᵻ")  # noqa: RUF001
 
+# Of ARPABET, which has capitals alone, what does not begin with the small letter of the same sound.
+_ARPABET = {
+    "AH": "ʌ", "AO": "ɔ", "AX": "ə", "AXR": "ɚ", "CH": "t", "DH": "ð", "ER": "ɜ", "EH": "ɛ",
+    "IH": "ɪ", "JH": "d", "NG": "ŋ", "OY": "ɔ", "SH": "ʃ", "TH": "θ", "UH": "ʊ", "Y": "j",  # noqa: RUF001
+    "ZH": "ʒ",
+}  # fmt: skip
+
 
 def letter(phone: str) -> str:
-    """What a phone begins with, stress and other marks left out: "p" of "ˈpʰ"."""
+    """What a phone begins with in IPA, stress and other marks left out: "p" of "ˈpʰ" and of "P".
+
+    What begins with a capital is ARPABET's.
+    """
+    if phone[:1].isascii() and phone[:1].isupper():
+        plain = phone.rstrip("0123456789")
+        return _ARPABET.get(plain, plain[0].lower())
     letters = (c for c in unicodedata.normalize("NFD", phone) if unicodedata.category(c) == "Ll")
     return next(letters, "")
