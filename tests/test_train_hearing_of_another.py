@@ -12,7 +12,7 @@ from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity
 from se4lip.face.expression import MouthModel
 from se4lip.head.gate import opened
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
-from se4lip.train.avatar import train_avatar
+from se4lip.train.avatar import AvatarRecipe, train_avatar
 from se4lip.train.avatar_again import relisten
 from se4lip.train.hearing_of_another import gated_by, handed_on, known_by
 from se4lip.types import InputError
@@ -163,6 +163,14 @@ def test_no_gate_is_kept_of_nothing(puppets, tmp_path):
             hearing_of="none",
             report=lambda text: None,
         )
+
+
+def test_a_kept_gate_is_not_made_more_certain():
+    with pytest.raises(InputError) as wrong:
+        AvatarRecipe(keep_gate=True, certainty=5.0)
+    assert str(wrong.value) == (
+        "with --keep-gate the gate stays as that head has it: leave --certainty out"
+    )
 
 
 def test_an_avatar_that_is_not_there_is_missed(tmp_path):

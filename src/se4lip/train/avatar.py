@@ -47,7 +47,7 @@ from se4lip.train.hearing_of_another import AUTO, hearing_told, kept_hearing, kn
 from se4lip.train.listener import OTHER_VOICES, listener_of
 from se4lip.train.loop import LoopConfig, train
 from se4lip.train.split import Split
-from se4lip.types import within
+from se4lip.types import InputError, within
 
 AVATAR_FILE = "avatar.safetensors"
 _VALIDATION_PICTURES = 24
@@ -102,6 +102,13 @@ class AvatarRecipe:
     def __post_init__(self) -> None:
         within(self, curves=(0, 1024), hidden=(1, 8192), voices=(0, 1000))
         within(self, certainty=(0, 100), wariness=(0, 100), known_rate=(1e-12, 1))
+        usual = type(self)  # has the defaults
+        changed = [n for n in ("certainty", "wariness") if getattr(self, n) != getattr(usual, n)]
+        if self.keep_gate and changed:
+            raise InputError(
+                "with --keep-gate the gate stays as that head has it: leave "
+                f"{' and '.join(f'--{name}' for name in changed)} out"
+            )
 
 
 def train_avatar(
