@@ -54,5 +54,14 @@ def test_ambiguity_tells_features_of_the_lips_from_noise(many, tmp_path, monkeyp
     assert figures["lips"]["r2_row"][0] > 0.8
     assert figures["noise"]["r2_row"][0] < 0.2
     assert "lips" in page.read_text()
+    for file in phones.iterdir():  # the same names, other phones: nothing of before is taken
+        said = [f"{k / 10:.2f} {(k + 1) / 10:.2f} {('B', 'T')[k % 2]}" for k in range(12)]
+        file.write_text("\n".join(said) + "\n")
+    again = ambiguity(many, phones, tmp_path / "work", tmp_path / "again", config, **SILENT)
+    assert json.loads(again.with_suffix(".json").read_text())["figures"] != figures
+    for file in phones.iterdir():
+        file.write_text("0 0.5 ʃ\n0.5 1 ŋ\n")
+    with pytest.raises(InputError, match="give alignments in ARPABET"):
+        ambiguity(many, phones, tmp_path / "work", tmp_path / "out", config, **SILENT)
     with pytest.raises(InputError, match="sounds of different clips are compared"):
         ambiguity(many, tmp_path, tmp_path / "work", tmp_path / "out", config, **SILENT)

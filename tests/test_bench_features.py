@@ -140,7 +140,7 @@ def test_lips_are_told_once_and_drawn_ones_head_by_head(heads, tmp_path, monkeyp
         "## mouth codes, any renderer: same speaker (4 clips of 2 recordings)",
         "drawn here",  # a portrait's looks saw everything
         "too few recordings",
-        "Second judge: not computed: the second judge may not judge",
+        "Second judge of logmel, mfcc: not computed: the second judge may not judge",
         "LPIPS is not computed",
         "at lag 0",
         "the real video",

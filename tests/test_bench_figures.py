@@ -12,7 +12,7 @@ from se4lip.bench.features_claims import claims, met
 from se4lip.bench.features_sections import gain_over_best, sections_of, shares_of
 from se4lip.bench.figures import JUDGE_CONFIDENCE, LIPS, SYNC, at_lag, closure_f1, common_lag, mean
 from se4lip.bench.gains import Gain, gain, per_seed, share
-from se4lip.bench.lips import LAGS, Asked, judge, lagged_correlation
+from se4lip.bench.lips import LAGS, Asked, agreement, judge, lagged_correlation
 from se4lip.metrics.closure import Phone
 from se4lip.metrics.judge import Judge, JudgeConfig, read_rows
 
@@ -34,6 +34,15 @@ def test_lips_that_are_the_real_ones_are_perfect_and_late_ones_are_not():
     other = judge(real, real, replace(asked, of_this_person=False), closed_below=0.02)
     assert "lmd_px256" not in other and other["aperture_correlation"] == pytest.approx(1)
     assert LAGS[int(np.argmax(other["aperture_by_lag"]))] == 0
+
+
+def test_a_mouth_that_stands_still_does_not_leave_the_mean():
+    moving, still = np.sin(np.arange(60.0)), np.full(60, 0.3)
+    assert agreement(still, moving) == 0
+    assert np.isnan(agreement(moving, still)) and np.isnan(agreement(still, still))
+    assert np.isnan(agreement(np.full(60, np.nan), moving))  # no face is not a still one
+    assert agreement(moving, moving) == pytest.approx(1)
+    assert lagged_correlation(still, moving, 2) == 0
 
 
 def test_a_positive_lag_is_late_sound():
@@ -239,6 +248,8 @@ def test_a_sync_gain_and_the_share_of_the_real_videos_confidence_are_told():
 def test_a_claim_is_met_by_figure_and_interval():
     assert met(Gain(21, 2, 40, 9, 9), 20) == "yes"
     assert met(Gain(21, -2, 40, 9, 9), 20) == "no" == met(Gain(19, 2, 40, 9, 9), 20)
+    assert met(Gain(21, 2, 40, 9, 9), 20, 1.0) == "yes"
+    assert met(Gain(21, 2, 40, 9, 9), 20, -2.0) == "no, out of step"
     assert met(Gain(21, np.nan, np.nan, 9, 3), 20) == "too few recordings"
 
 

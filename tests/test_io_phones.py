@@ -7,9 +7,10 @@ from se4lip.types import InputError
 
 
 def test_label_tracks_of_audacity_are_read(tmp_path):
-    """Begun with a mark of byte order, a label without a name, a frequency range."""
+    """A mark of byte order, a label without a name, one at a point, a frequency range."""
     file = tmp_path / "a.txt"
-    text = "0.0\t0.5\t\n# a remark\n\n0.5\t0.75\tb\n\\\t100.0\t200.0\n0.75\t1.0\tʊ\n"
+    text = "0.0\t0.5\t\n# a remark\n\n0.5\t0.5\tlook here\n0.5\t0.75\tb\n\\\t100.0\t200.0\n"
+    text += "0.75\t1.0\tʊ\n"
     file.write_text(text, "utf-8-sig")
     assert read_phones(file) == [("", 0.0, 0.5), ("b", 0.5, 0.75), ("ʊ", 0.75, 1.0)]
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from se4lip.metrics.closure import ClosureCounts, Phone, closed_below, count_closures
+from se4lip.metrics.closure import (
+    ClosureCounts,
+    Phone,
+    closed_below,
+    count_closures,
+    phones_within,
+)
 from se4lip.types import InputError
 
 # Frame t is shown from t / 25 s: "a b a" with b at frames 4 and 5, "m" at frames 9 and 10.
@@ -67,7 +73,10 @@ def test_bilabials_of_any_alphabet_are_known(name: str) -> None:
     assert count_closures(_aperture(4), [phone], 0.01) == ClosureCounts(closed=1)
 
 
-@pytest.mark.parametrize("name", ["", "SIL", "<p:>", "+BREATH+", "sil_S", "<eps>", "sp", "[SIL]"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "SIL", "<p:>", "+BREATH+", "sil_S", "<eps>", "sp", "[SIL]", "[NOISE]", "{lg}", "br", "_"],
+)
 def test_silences_of_any_aligner_are_known(name: str) -> None:
     phone = Phone(name, 0.16, 0.24)
     assert count_closures(_aperture(3, 4, 5, 6), [phone], 0.01) == ClosureCounts()
@@ -76,10 +85,20 @@ def test_silences_of_any_aligner_are_known(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "letter"),
-    [("AO1", "ɔ"), ("Y", "j"), ("ER0", "ɜ"), ("UW1", "u"), ("IY_E", "i"), ("W", "w"), ("OW", "o")],
+    [
+        *(("AO1", "ɔ"), ("Y", "j"), ("ER0", "ɜ"), ("UW1", "u"), ("IY_E", "i"), ("W", "w")),
+        *(("9", "œ"), ("2:", "ø"), ("6", "ɐ"), ("@", "ə"), ('"a:', "a"), ("{", "æ"), ("[b]", "b")),
+    ],
 )
-def test_arpabet_is_read_as_the_sounds_it_means(name: str, letter: str) -> None:
+def test_arpabet_and_sampa_are_read_as_the_sounds_they_mean(name: str, letter: str) -> None:
     assert Phone(name, 0, 1).letter == letter
+
+
+def test_phones_of_a_stretch_are_timed_from_its_start_and_may_end_a_frame_late() -> None:
+    times = [("a", 0.9, 1.1), ("b", 1.0, 1.2), ("c", 1.5, 2.03), ("d", 2.0, 2.1)]
+    found = phones_within(times, 1.0, 2.0)
+    assert [phone.name for phone in found] == ["b", "c"]
+    assert (found[0].start_s, found[1].end_s) == pytest.approx((0.0, 1.03))
 
 
 def test_counts_of_clips_add_up() -> None:

@@ -184,7 +184,7 @@ def test_the_gate_opens_with_enough_speech_and_never_without_an_examination() ->
     with pytest.raises(InputError) as short:
         Gate(least_speech_long_s=6.0).check(1e9, clip_s=1.9)
     assert str(short.value) == (
-        "the second judge may not judge clips of 1.9 s: it finds known offsets of unseen speakers "
+        "the second judge may not judge clips of 1.90 s: it finds known offsets of unseen speakers "
         "in clips of 2 s and more"
     )
     with pytest.raises(InputError) as never:

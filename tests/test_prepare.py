@@ -18,6 +18,7 @@ from recordings import onset_s, record, tone, wav
 from se4lip import cli
 from se4lip.commands import prepare as commands
 from se4lip.io.dataset import open_dataset, read_index, set_av_offset
+from se4lip.io.files import only_one
 from se4lip.io.pictures import read_picture
 from se4lip.prepare import PrepareConfig, prepare
 from se4lip.types import InputError
@@ -460,6 +461,22 @@ def test_names_that_no_index_or_file_system_would_take_are_made_such(tmp_path):
     assert len(set(data.names)) == 3 and all(len(name) < 180 for name in data.names)
 
 
+def test_pictures_of_another_size_than_was_prepared_are_refused(tmp_path):
+    """A se4lip before this one took pixels that are not square for square."""
+    talk(tmp_path / "v" / "a.mkv", pixel_aspect=2)
+    run([tmp_path / "v"], tmp_path / "set")
+    data = open_dataset(tmp_path / "set")
+    width, height = data.clip("a").track.width_px, data.clip("a").track.height_px
+    assert next(data.frames("a")).shape == (height, width, 3)
+    file = tmp_path / "set" / "clips" / "a.safetensors"
+    old = file.read_bytes().replace(f'width_px\\": {width}'.encode(), b'width_px\\": 160')
+    file.write_bytes(old)
+    with pytest.raises(
+        InputError, match=f"are {width}x{height}, and were 160x{height} when clip a"
+    ):
+        next(data.frames("a"))
+
+
 def test_a_data_set_is_written_by_one_at_a_time(tmp_path):
     video = talk(tmp_path / "v" / "a.mp4")
 
@@ -476,6 +493,34 @@ def test_a_data_set_is_written_by_one_at_a_time(tmp_path):
         "choose another output"
     )
     assert run([video], tmp_path / "set").sources_reused == 1
+
+
+def test_who_is_refused_leaves_the_folder_to_whom_it_belongs(tmp_path):
+    """Also while nothing is in it yet, and a lock on a folder that was removed is none."""
+    out, video = tmp_path / "set", talk(tmp_path / "v" / "a.mp4")
+    out.mkdir()
+    with only_one(out, "data set"):
+        assert "another se4lip is writing" in said([video], out)
+        assert out.is_dir()
+    refused = pytest.raises(InputError, match="another se4lip")
+    with refused, _removed_meanwhile(out), only_one(out, "data set"):
+        pass
+
+
+@contextlib.contextmanager
+def _removed_meanwhile(folder: Path):
+    """Between opening and locking somebody removes the folder and another makes it again."""
+    real = os.open
+
+    def late(path, *how):
+        handle = real(path, *how)
+        folder.rename(folder.with_name("gone"))
+        folder.mkdir()
+        return handle
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", late)
+        yield
 
 
 def test_what_killed_writers_left_is_swept_and_no_clip_with_such_a_name(tmp_path):

@@ -157,12 +157,24 @@ def test_the_offset_of_all_goes_to_no_recording_that_is_sure_of_another(tmp_path
     assert said[4] == "2 of 5 recordings have less than 10 s of speech, and go by all"
 
 
+def test_recordings_that_all_have_offsets_of_their_own_are_in_sync_once_they_are_stored(tmp_path):
+    folder = mixed(tmp_path / "set", [(600, 0), (400, 5)])
+    found = syncing.dataset_offsets(folder)
+    assert (found.whole.sure, found.verdict) == (False, "out-of-sync")
+    syncing.store_offsets(folder, found, "all")
+    assert syncing.dataset_offsets(folder).verdict == "in-sync"
+
+
 def test_recordings_that_disagree_have_no_offset_in_common(tmp_path):
     folder = mixed(tmp_path / "set", [(1000, 0), (400, 4), (400, -6), (60, 2), (20, 2)])
-    found = syncing.dataset_offsets(folder, config=syncing.OffsetConfig(least_lead=1.5))
+    config = syncing.OffsetConfig(least_lead=1.5)
+    found = syncing.dataset_offsets(folder, config=config)
     assert found.whole.doubt == "of 5 recordings that are sure of theirs 4 disagree"
     stored = syncing.store_offsets(folder, found, "all")
     assert [one.name for one in stored] == ["clip00", "clip01", "clip02"]
+    again = syncing.dataset_offsets(folder, config=config)
+    assert [one.name for one in again.apart] == ["clip03", "clip04"]  # what is not theirs
+    assert again.verdict == "out-of-sync"
     assert stored_in(folder)["clip03"] == 0
 
 

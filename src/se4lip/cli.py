@@ -50,7 +50,8 @@ VERBS: dict[str, Verb] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
-    0 done, 2 wrong input, 70 a fault of se4lip itself, 130 interrupted, 143 terminated; `sync` and
+    0 done, 2 wrong input, 70 a fault of se4lip itself, 130 interrupted, 143 terminated (`serve`
+    ends with 0 on both); `sync` and
     `inspect` say with 1 and 3 what they found. Each failure is one sentence on standard error; with
     SE4LIP_DEBUG set, a fault comes with its traceback.
     """
@@ -99,7 +100,8 @@ def _ended_in_order() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if before is not None:  # set by nobody that Python knows of
+            signal.signal(signal.SIGTERM, before)
 
 
 def _fault(error: Exception) -> int:

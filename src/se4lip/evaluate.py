@@ -105,7 +105,7 @@ def evaluate_video(
             real = replace(real, samples=said)
     figures = (
         *_pictures(ours, real, config),
-        *_lips(ours, real),
+        *_lips(ours, real, says_else=said is not None),
         *_closure(ours, real, times),
         *sync_figures(ours, real, config.encoder, config.judge, config.syncnet, config.fetch),
     )
@@ -135,7 +135,7 @@ def _pictures(ours: Watched, real: Watched | None, config: EvaluateConfig) -> It
     # fmt: on
 
 
-def _lips(ours: Watched, real: Watched | None) -> Iterator[Figure]:
+def _lips(ours: Watched, real: Watched | None, says_else: bool) -> Iterator[Figure]:
     # fmt: off
     yield from judged(ours, real, (
         ("face_seen", "frames with a face", "higher", lambda v: float(v.seen.mean())),
@@ -152,15 +152,20 @@ def _lips(ours: Watched, real: Watched | None) -> Iterator[Figure]:
         ("blendshape_error", "blendshape error, action-unit proxy", "lower",
          lambda a, b: landmarks.blendshape_error(a.shapes(), b.shapes())),
     ))
-    # Both on the same frames: a re-encoded soundtrack is not silent in quite the same ones.
-    heard = ours if real is None or real.samples is None else real
+    # Where both say the same, on the same frames: a re-encoded soundtrack is not silent in quite
+    # the same ones.
+    theirs = ours if real is None or real.samples is None else real
+
+    def heard(video: Watched) -> np.ndarray:
+        return (video if says_else else theirs).speaking()
+
     yield from judged(ours, real, (
         ("jitter_px256", "lip jitter, px/frame²", "near the real one",
          lambda v: landmarks.jitter_px256(v.points())),
         ("silent_motion_px256", "lip motion in silence, px/frame", "near the real one",
-         lambda v: landmarks.silent_motion_px256(v.points(), heard.speaking())),
+         lambda v: landmarks.silent_motion_px256(v.points(), heard(v))),
         ("silent_moving_share", "silent frames in which the mouth moves, share", "lower",
-         lambda v: mean_known(landmarks.moves_in_silence(v.points(), heard.speaking()))),
+         lambda v: mean_known(landmarks.moves_in_silence(v.points(), heard(v)))),
     ))
     # fmt: on
 

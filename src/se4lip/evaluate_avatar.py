@@ -45,8 +45,9 @@ _SHEET_COLUMNS = 8
 
 @dataclass(frozen=True)
 class AvatarReport:
-    """Means over frames, the frames of all takes together. ``real_`` is the real video under the
-    same judge. A figure that could not be computed is NaN, and ``not_computed`` says why.
+    """Means over frames, the frames of all takes together; jitter, motion in silence and sync by
+    the encoder and by SyncNet are means over takes. ``real_`` is the real video under the same
+    judge. A figure that could not be computed is NaN, and ``not_computed`` says why.
 
     ``silent_moving_share_told`` is what the head's mouth codes make the lips do, which a tracker
     sees blinks and trembling on top of.
@@ -282,9 +283,5 @@ def has_look(avatar: Avatar, data: Dataset, take: Take, videos: Path | None) -> 
 
 def _phones(file: Path, take: Take) -> list[closure.Phone]:
     """The phones that sound within a take, timed from its start."""
-    start_s, stop_s = take.start / 25, take.stop / 25
-    return [
-        closure.Phone(name, begin - start_s, end - start_s)
-        for name, begin, end in read_phones(file)
-        if begin >= start_s and end <= stop_s
-    ]
+    start_s, stop_s = take.start / FRAME_RATE_HZ, take.stop / FRAME_RATE_HZ
+    return closure.phones_within(read_phones(file), start_s, stop_s)

@@ -86,11 +86,10 @@ def prepare(
     out = Path(out)
     recordings = _recordings(sources)
     _known(out)
-    fresh = not out.exists()
     writable_folder(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with only_one(out, "data set"):
+    out.mkdir(parents=True, exist_ok=True)
+    with only_one(out, "data set"):
+        try:
             first_tracker = tracker()
             save = _Saver.of(out, {"prepare": asdict(config), "tracker": first_tracker.name})
             wanted = _keys(recordings, out, save.entries)
@@ -118,8 +117,7 @@ def prepare(
                 contact_sheet=sheet,
                 elapsed_s=time.monotonic() - began_s,
             )
-    finally:
-        if fresh:
+        finally:
             with contextlib.suppress(OSError):  # it holds something: good
                 out.rmdir()
 

@@ -227,7 +227,7 @@ class Tally:
 
     def figures(self) -> dict[str, Any]:
         figures: dict[str, Any] = {
-            key: mean_known(self.per_frame.get(key, ()))
+            key: mean_known(self.per_frame.get(key, ()), infinite=True)
             for key in ("psnr_db", "psnr_mouth_db", "ssim", "ssim_mouth", "lpips")
         }
         drawn, real = (np.concatenate(self.points[key]) for key in ("", "real_"))

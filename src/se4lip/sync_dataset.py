@@ -107,9 +107,12 @@ class Offsets:
 
     @property
     def verdict(self) -> Verdict:
-        """Out of sync when any is that is sure; else what all together say."""
-        sure = (one.verdict for one in (self.whole, *self.own, *self.apart) if one.sure)
-        return "out-of-sync" if "out-of-sync" in sure else self.whole.verdict
+        """Out of sync when any is that is sure; else what all together say, if any go by them."""
+        follow = self.brief or not all(one.sure for one in self.own)
+        told = (self.whole, *self.own, *self.apart) if follow else (*self.own, *self.apart)
+        if any(one.verdict == "out-of-sync" for one in told):
+            return "out-of-sync"
+        return self.whole.verdict if follow else "in-sync"
 
 
 def dataset_offsets(

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from se4lip.bench.ambiguity_figures import PHONE_NAMES, AmbiguityConfig, Frames, judge
 from se4lip.bench.ambiguity_page import write_page
 from se4lip.bench.memory import Memory
+from se4lip.bench.memory import digest_of as digest
 from se4lip.face.contour import LIPS, lip_contour
 from se4lip.features.base import SpeechFeatures
 from se4lip.features.catalogue import load_features
@@ -27,7 +28,7 @@ from se4lip.io.files import writable_folder
 from se4lip.io.phones import read_phones
 from se4lip.metrics.closure import SILENCES, Phone
 from se4lip.metrics.visemes import VISEME_OF
-from se4lip.train.split import clips_of, evenly
+from se4lip.train.split import clips_of, digest_of, evenly
 from se4lip.types import FRAME_RATE_HZ, InputError
 
 
@@ -63,12 +64,19 @@ def ambiguity(
         split: _frames(data, names, phones if split == "test" else None)
         for split, names in chosen.items()
     }
+    if (frames["test"].phone < 0).all():
+        raise InputError(
+            f"no phone of the files in {phones} is one of {', '.join(PHONE_NAMES[:4])} and so on: "
+            "give alignments in ARPABET (examples/align_grid.py)"
+        )
     figures, maps, confused = {}, {}, {}
     for i, name in enumerate(config.features):
         kind = load_features(name)
         judged = memory.figures(
             partial(_measure, data, memory, kind, chosen, frames, config),
             *("ambiguity 1", asdict(kind.identity), data.name, chosen),
+            *(digest_of(data, names) for names in chosen.values()),
+            *([digest(one.lips), digest(one.phone)] for one in frames.values()),
             *(config.pairs, config.resamples, config.seed),
         )
         figures[name] = judged["figures"] | {"identity": asdict(kind.identity)}

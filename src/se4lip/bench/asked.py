@@ -15,7 +15,7 @@ from se4lip.bench.memory import Memory, digest_of
 from se4lip.io.clips import clip_file, read_clip
 from se4lip.io.dataset import Dataset
 from se4lip.io.phones import read_phones
-from se4lip.metrics.closure import Phone, closed_below
+from se4lip.metrics.closure import Phone, closed_below, phones_within
 from se4lip.metrics.landmarks import lip_aperture
 from se4lip.train.avatar import AvatarRecipe
 from se4lip.train.avatar_material import Take, folds_of, sliced, takes_of
@@ -176,8 +176,4 @@ def _phones(file: Path, take: Take) -> list[Phone]:
     if not file.is_file():
         return []
     start_s, stop_s = take.start / FRAME_RATE_HZ, take.stop / FRAME_RATE_HZ
-    return [
-        Phone(name, begin - start_s, end - start_s)
-        for name, begin, end in read_phones(file)
-        if begin >= start_s and end <= stop_s + 1 / FRAME_RATE_HZ
-    ]
+    return phones_within(read_phones(file), start_s, stop_s)

@@ -21,7 +21,7 @@ from se4lip.bench.asked import AskedSet
 from se4lip.bench.heads import NamedHead
 from se4lip.bench.hearing import Hearing
 from se4lip.bench.judges import Judges
-from se4lip.bench.lips import Asked, closures
+from se4lip.bench.lips import Asked, agreement, closures
 from se4lip.bench.memory import Memory, digest_of
 from se4lip.bench.record import known
 from se4lip.evaluate_avatar import has_look
@@ -35,7 +35,7 @@ from se4lip.train.avatar_material import Take, framed_pictures, motion_of, slice
 from se4lip.train.split import evenly
 from se4lip.types import InputError
 
-VERSION = 2  # of the figures: raise it when they are computed or drawn otherwise
+VERSION = 3  # of the figures: raise it when they are computed or drawn otherwise
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ def drawn_with(head: NamedHead, hearing: Hearing, rows: np.ndarray, motion: Moti
 
 
 def judge_drawn(one: Rendered) -> dict[str, float]:
-    """Figures of one drawn take beside the real one, both seen by the same tracker; frames in which
-    it lost the face are left out."""
+    """Figures of one drawn take beside the real one, both seen by the same tracker. Frames in which
+    it lost the face are left out, and ``face_seen`` says how many are not."""
     shown, real = one.drawn_side.points(), one.real_side.points()
     boxes = torch.from_numpy(landmarks.mouth_boxes_px(real))
     drawn, filmed = image.pictures(one.drawn), image.pictures(one.real)
@@ -177,10 +177,10 @@ def judge_drawn(one: Rendered) -> dict[str, float]:
     return {
         "psnr_mouth_db": float(image.psnr(drawn, filmed, 1.0, mask).nanmean()),
         "lmd_px256": landmarks.lip_distance_px256(shown, real),
-        "aperture_correlation": landmarks.correlation(
+        "aperture_correlation": agreement(
             landmarks.lip_aperture(shown), landmarks.lip_aperture(real)
         ),
-        "width_correlation": landmarks.correlation(
-            landmarks.lip_width(shown), landmarks.lip_width(real)
-        ),
+        "width_correlation": agreement(landmarks.lip_width(shown), landmarks.lip_width(real)),
+        "face_seen": float(one.drawn_side.seen.mean()),
+        "real_face_seen": float(one.real_side.seen.mean()),
     }

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from se4lip.bench.asked import OWN, VOICES
-from se4lip.bench.features_sections import gain_of
+from se4lip.bench.features_sections import Section, gain_of
 from se4lip.bench.features_text import CLAIMS, NO_CLAIMS
-from se4lip.bench.gains import Gain
+from se4lip.bench.figures import JUDGE_OFFSET
+from se4lip.bench.gains import Gain, per_seed
 from se4lip.bench.record import table
 
 PAPER_PERCENT = {"nerf": 13.7, "splat": 14.2}
@@ -18,7 +19,7 @@ _JUDGES = {"judge_confidence": "second judge's confidence", "lse_c": "LSE-C"}
 
 
 def claims(
-    sections: Sequence[Any], gains: Sequence[dict[str, Any]], shares: Sequence[dict[str, Any]]
+    sections: Sequence[Section], gains: Sequence[dict[str, Any]], shares: Sequence[dict[str, Any]]
 ) -> str:
     """A table with one line for each renderer, set and sync figure of each of our encoders."""
     lines = []
@@ -35,14 +36,16 @@ def claims(
             ),
             None,
         )
+        apart = _offset(sections, one)
         lines.append(
             [
                 *(one["head"], one["set"], one["features"], _JUDGES[one["figure"]]),
                 f"{found} over {one['over']}",
-                met(found, paper),
-                met(found, AIM_PERCENT),
+                "-" if math.isnan(apart) else f"{apart:+.1f}",
+                met(found, paper, apart),
+                met(found, AIM_PERCENT, apart),
                 "-" if reached is None else reached.share_text(),
-                "-" if reached is None else _yes(reached.percent >= SHARE_PERCENT),
+                "-" if reached is None else _yes(reached.percent >= SHARE_PERCENT, apart),
             ]
         )
     if not lines:
@@ -51,17 +54,40 @@ def claims(
             "the sync judges could not judge, or there are no others" if drawn else "no clip drawn"
         )
         return NO_CLAIMS.format(why=why)
-    head = ["renderer", "clips", "features", "figure", "gain", "paper's gain met", "20 % met"]
+    head = ["renderer", "clips", "features", "figure", "gain"]
+    head += ["frames late", "paper's gain met", "20 % met"]
     head += ["share of the real video's", "95 % met"]
     return CLAIMS.format(lines=table(head, lines))
 
 
-def met(found: Gain, percent: float) -> str:
-    """Whether a gain reaches ``percent``; a gain that chance could give does not."""
+def _offset(sections: Sequence[Section], one: dict[str, Any]) -> float:
+    """How many frames later than in the real video the sound lies, by the second judge: confidence
+    is read where lips and sound fit best, wherever that is. NaN of SyncNet, which is asked clip by
+    clip."""
+    for section in sections:
+        if one["figure"] == "judge_confidence" and (section.head, section.what) == (
+            *(one["head"], one["set"]),
+        ):
+            rows = section.rows[one["features"]]
+            ours, real = (
+                per_seed(rows, statistic)
+                for statistic in (JUDGE_OFFSET.statistic, JUDGE_OFFSET.real)
+                if statistic is not None
+            )
+            if len(ours) and len(real):
+                return float(max(ours - real.mean(), key=abs))
+    return math.nan
+
+
+def met(found: Gain, percent: float, offset_frames: float = math.nan) -> str:
+    """Whether a gain reaches ``percent``; a gain that chance could give does not, nor one of lips
+    that are out of step."""
     if math.isnan(found.low):
         return "too few recordings"
-    return _yes(found.percent >= percent and found.low > 0)
+    return _yes(found.percent >= percent and found.low > 0, offset_frames)
 
 
-def _yes(reached: bool) -> str:
+def _yes(reached: bool, offset_frames: float) -> str:
+    if reached and abs(offset_frames) > 1:
+        return "no, out of step"
     return "yes" if reached else "no"

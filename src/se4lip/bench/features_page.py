@@ -20,6 +20,7 @@ from se4lip.bench.features_sections import (
     knows,
     sections_of,
     shares_of,
+    unjudged,
 )
 from se4lip.bench.features_text import (
     ABOUT_DRAWN,
@@ -30,7 +31,7 @@ from se4lip.bench.features_text import (
     about_lag,
 )
 from se4lip.bench.figures import DRAWN, JUDGE_CONFIDENCE, LIPS, SYNC, Figure, at_lag, common_lag
-from se4lip.bench.gains import LEAST_RECORDINGS, per_seed
+from se4lip.bench.gains import LEAST_RECORDINGS, Rows, per_seed
 from se4lip.bench.judges import Judges
 from se4lip.bench.kinds import NamedFeatures
 from se4lip.bench.record import as_list, circumstances, known, options, table, write_result
@@ -129,10 +130,11 @@ def _section(
         parts.append(about_lag(lag))
     if section.head is not None:
         tables.append(("sync", SYNC))
-        why = _why_no_judge(section, comparison.judges)
-        if why:
-            parts.append(f"Second judge: not computed: {why}.\n")
-            tables[1] = ("sync", [one for one in SYNC if not one.key.startswith("judge")])
+        why = {name: _why_no_judge(rows, comparison.judges) for name, rows in section.rows.items()}
+        section = unjudged(section, [name for name, reason in why.items() if reason])
+        for reason in dict.fromkeys(filter(None, why.values())):
+            of = ", ".join(name for name, one in why.items() if one == reason)
+            parts.append(f"Second judge of {of}: not computed: {reason}.\n")
     told: list[dict[str, Any]] = []
     for head, figures in tables:
         shown = [one for one in figures if knows(section, one)]
@@ -183,13 +185,17 @@ def _cell(rows: list[dict[str, dict[str, Any]]], figure: Figure, real: bool = Fa
     return f"{means.mean():.{figure.digits}f}{spread}"
 
 
-def _why_no_judge(section: Section, judges: Judges) -> str:
-    """Empty, or why the second judge may not judge the clips of a section."""
-    kept = [clip["judge"]["frames"] for clip in section.clips.values() if clip.get("judge")]
-    if judges.second is not None and not kept:
-        return "the clips are shorter than what it looks at"
-    shortest = min(clip["frames"] for clip in section.clips.values())
-    return judges.may_judge(sum(kept), shortest)
+def _why_no_judge(rows: Rows, judges: Judges) -> str:
+    """Empty, or why the second judge may not judge the clips of one kind of features: those of the
+    seed in which least speech is seen."""
+    kept = [
+        sum(clip["judge"]["frames"] for clip in of_seed.values() if clip.get("judge"))
+        for of_seed in rows
+    ]
+    if judges.second is not None and not any(kept):
+        return "the clips are shorter than what it looks at, or show no face"
+    shortest = min(clip["frames"] for of_seed in rows for clip in of_seed.values())
+    return judges.may_judge(min(kept), shortest)
 
 
 def _missing(comparison: Comparison, sections: Sequence[Section]) -> str:

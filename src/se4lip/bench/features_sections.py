@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from se4lip.bench.figures import GAINLESS, JUDGE_CONFIDENCE, SHARED, Figure
@@ -50,6 +50,19 @@ def sections_of(rows: list[dict[str, Any]]) -> list[Section]:
         of = found.setdefault((row["head"], row["set"]), {})
         of.setdefault(row["features"], []).append(row["clips"])
     return [Section(head, what, of) for (head, what), of in found.items()]
+
+
+def unjudged(section: Section, names: Sequence[str]) -> Section:
+    """The same without what the second judge says of these features."""
+    if not names:
+        return section
+    rows = {
+        name: [{clip: {**of, "judge": None} for clip, of in of_seed.items()} for of_seed in seeds]
+        if name in names
+        else seeds
+        for name, seeds in section.rows.items()
+    }
+    return replace(section, rows=rows)
 
 
 def gain_over_best(section: Section, name: str, figure: Figure) -> tuple[str | None, Gain]:

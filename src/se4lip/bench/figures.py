@@ -83,6 +83,7 @@ LIPS = (
     Figure("closure_f1", "closure F1", closure_f1(), closure_f1("real_")),
 )
 DRAWN = (
+    Figure("face_seen", "frames with a face", mean("face_seen"), mean("real_face_seen")),
     *LIPS,
     Figure("psnr_mouth_db", "PSNR of the mouth (dB)", mean("psnr_mouth_db")),
     Figure("lpips", "LPIPS", mean("lpips", False)),
@@ -113,7 +114,7 @@ SYNC = (
     _both("lse_d", "LSE-D", False),
 )
 SHARED = ("judge_confidence", "lse_c")  # of which the share of the real video's is told
-GAINLESS = ("judge_offset_frames",)  # of which more or less is no gain
+GAINLESS = ("judge_offset_frames", "face_seen")  # of which more or less is no gain
 
 
 def at_lag(lag: int) -> tuple[Figure, ...]:

@@ -13,7 +13,7 @@ from se4lip.artifacts.judge import judge_gate, judge_header, load_judge
 from se4lip.bench import judged
 from se4lip.bench.memory import digest_of
 from se4lip.evaluate import EvaluateConfig, lpips_network
-from se4lip.evaluate_sync import syncnet_network
+from se4lip.evaluate_sync import enough_face, syncnet_network
 from se4lip.metrics import image, syncnet
 from se4lip.metrics.judge import Gate, Judge
 from se4lip.metrics.lpips import Lpips
@@ -37,8 +37,12 @@ class Judges:
 
     def sync(self, one: Rendered, side: Side) -> dict[str, Any]:
         """What the sync judges say of drawn or of real pictures with the sound of ``one``, where a
-        face is seen in them."""
+        face is seen in most of them."""
         found: dict[str, Any] = {}
+        try:
+            enough_face(side.seen, f"take {one.take.clip}")
+        except InputError:
+            return found
         rows = None if self.second is None else judged_rows(self.second, one, side)
         if rows is not None:
             found["judge"] = judged.sums(rows)

@@ -22,7 +22,7 @@ from se4lip.head.speech_window import SpeechWindow
 from se4lip.metrics import closure, landmarks
 from se4lip.types import FaceTrack
 
-VERSION = 1  # of the figures: raise it when they are computed otherwise
+VERSION = 2  # of the figures: raise it when they are computed otherwise
 
 # name: whether more is better
 FIGURES = {
@@ -31,6 +31,7 @@ FIGURES = {
     "lmd_px256": False,
 }
 LAGS = tuple(range(-4, 5))  # frames, at which lips of unknown sync are compared
+_STILL = 1e-9
 CLOSURES = ("closed", "missed", "wrong")
 
 
@@ -89,13 +90,24 @@ def judge(
     }
     found: dict[str, Any] = {}
     for name, (ours, theirs) in of_shape.items():
-        found[f"{name}_correlation"] = landmarks.correlation(ours, theirs)
+        found[f"{name}_correlation"] = agreement(ours, theirs)
         if not asked.of_this_person:
             found[f"{name}_by_lag"] = [lagged_correlation(ours, theirs, lag) for lag in LAGS]
     if asked.of_this_person:
         found["lmd_px256"] = landmarks.lip_distance_px256(shown, real)
         found |= closures(of_shape["aperture"][0], asked.phones, closed_below)
     return found
+
+
+def agreement(shown: Float[np.ndarray, " T"], real: Float[np.ndarray, " T"]) -> float:
+    """Correlation; 0 of a mouth that stands still where the real one moves, which has none.
+
+    Such a clip must not leave the mean: it would be the better for being the worst.
+    """
+    found = landmarks.correlation(shown, real)
+    still = np.ptp(shown[np.isfinite(shown)]) < _STILL if np.isfinite(shown).any() else False
+    moves = not math.isnan(landmarks.correlation(real, real))
+    return 0.0 if math.isnan(found) and still and moves else found
 
 
 def closures(
@@ -116,5 +128,5 @@ def lagged_correlation(
     if abs(lag) >= len(real):
         return math.nan
     if lag >= 0:
-        return landmarks.correlation(shown[lag:], real[: len(real) - lag])
-    return landmarks.correlation(shown[:lag], real[-lag:])
+        return agreement(shown[lag:], real[: len(real) - lag])
+    return agreement(shown[:lag], real[-lag:])

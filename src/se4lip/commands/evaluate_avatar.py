@@ -71,7 +71,8 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
             json: Print the figures as JSON on standard output.
             judges: Judges that come from elsewhere, as in `se4lip evaluate video`.
         """
-        inputs = (avatar, *open_dataset(dataset).files(videos))
+        inputs = [avatar, *open_dataset(dataset).files(videos)]
+        inputs += [] if phones is None else phones.glob("*")
         writable_files(sheet, curves, reading=inputs)
         if curves is not None:
             need_matplotlib()

@@ -96,7 +96,7 @@ def evaluate_languages(arguments: list[str]) -> int | None:
             face_landmarker: MediaPipe's face_landmarker.task, if it is not to be downloaded.
             json: Print the table as JSON on standard output.
         """
-        writable_files(plot)
+        writable_files(plot, reading=folder.glob("*/*"))
         with progress("listening") as (_, advance):
             tracker = mediapipe_tracker(face_landmarker) if draw else None
             rows = judge_languages(avatar, folder, tracker, encoder, most_recordings, advance)

@@ -80,6 +80,21 @@ def read_clip(file: Path, frames: int) -> tuple[dict[str, np.ndarray], dict[str,
     return tensors, header
 
 
+def read_size_px(file: Path) -> tuple[int, int]:
+    """Width and height of the pictures a clip was made of, without its tensors.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    try:
+        with existing_file(file, "clip").open("rb") as opened:
+            head = opened.read(int.from_bytes(opened.read(8), "little") % (1 << 24))
+        header = json.loads(json.loads(head)["__metadata__"]["se4lip"])
+        return int(header["width_px"]), int(header["height_px"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"clip {file} is damaged: prepare the data set again") from error
+
+
 def check_version(found: dict[str, Any], what: str) -> None:
     """Raises: InputError when the version in ``found`` is newer than this program, or none."""
     version = found.get("version")

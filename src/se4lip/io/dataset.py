@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from se4lip.io.clips import CLIPS, clip_file, read_clip, write_clip
+from se4lip.io.clips import CLIPS, clip_file, read_clip, read_size_px, write_clip
 from se4lip.io.dataset_index import (
     INDEX,
     ClipEntry,
@@ -143,7 +143,19 @@ class Dataset:
                 f"the recording {recording} has {recording.stat().st_size} bytes, "
                 f"{source.size_bytes} when clip {name} was prepared: prepare it again"
             )
-        return itertools.islice(read_frames(recording, entry.start_frame), entry.frames)
+        return self._checked(name, recording, entry)
+
+    def _checked(
+        self, name: str, recording: Path, entry: ClipEntry
+    ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        width_px, height_px = read_size_px(clip_file(self.path, name))
+        for frame in itertools.islice(read_frames(recording, entry.start_frame), entry.frames):
+            if frame.shape[:2] != (height_px, width_px):
+                raise InputError(
+                    f"the pictures of {recording} are {frame.shape[1]}x{frame.shape[0]}, and were "
+                    f"{width_px}x{height_px} when clip {name} was prepared: prepare it again"
+                )
+            yield frame
 
     def files(self, videos: Path | str | None = None) -> list[Path]:
         """Where its recordings are looked for; see ``frames``."""

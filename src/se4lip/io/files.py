@@ -75,21 +75,30 @@ def only_one(folder: Path, what: str) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise InputError(
-            f"another se4lip is writing {what} {folder}: wait until it has ended, or choose "
-            "another output"
-        ) from error
-    except OSError:  # file systems without locks
-        pass
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(f"cannot write {what} {folder}: {_why(error)}: check the path") from error
     try:
+        if not _locked(handle, folder):
+            raise InputError(
+                f"another se4lip is writing {what} {folder}: wait until it has ended, or choose "
+                "another output"
+            )
         yield
     finally:
         os.close(handle)
+
+
+def _locked(handle: int, folder: Path) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # file systems without locks
+        return True
+    # Whoever had it before may have removed the folder meanwhile.
+    return folder.exists() and os.path.samestat(os.fstat(handle), folder.stat())
 
 
 def writable_folder(path: Path | str) -> Path:

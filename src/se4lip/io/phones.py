@@ -1,8 +1,8 @@
 """Times of the sounds of an utterance, from a forced alignment: ``START_S END_S PHONE`` a line.
 
-Label tracks of Audacity are such files: a label without a name is silence, and a line that starts
-with a backslash says more of the label before it. Empty lines and lines that start with # are
-skipped.
+Label tracks of Audacity are such files: a label without a name is silence, one at a point in time
+is a remark, and a line that starts with a backslash says more of the label before it. Remarks,
+empty lines and lines that start with # are skipped.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def read_phones(path: Path | str) -> list[tuple[str, float, float]]:
                 f"line {number} of phone file {file} is {line.strip()[:40]!r}, but START_S END_S "
                 "PHONE is needed"
             ) from error
+        if start_s == end_s:
+            continue
         if not 0 <= start_s < end_s < math.inf:
             raise InputError(
                 f"line {number} of phone file {file} has a phone that lasts from {start_s} to "

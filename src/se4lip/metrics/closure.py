@@ -9,7 +9,7 @@ counts as closed when *any* frame of it is, while another phone counts as wrongl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,16 @@ from jaxtyping import Float
 from se4lip.metrics.phones import BILABIAL, letter
 from se4lip.types import FRAME_RATE_HZ, InputError
 
-SILENCES = frozenset({"", "sil", "sp", "spn", "pau", "h#", "#", "_", "-", "nsn", "silence"})
+SILENCES = frozenset(
+    {"", "sil", "sp", "spn", "pau", "h#", "#", "_", "-", "nsn", "silence", "noise", "laughter"}
+    | {"laugh", "breath", "br", "lg", "cough", "unk"}
+)
 
 
 @dataclass(frozen=True)
 class Phone:
-    """One sound of an utterance, named as in ARPABET (capitals) or IPA.
+    """One sound of an utterance, named as in ARPABET (capitals), IPA, or SAMPA where it does not
+    contradict the two.
 
     Digits of stress and Kaldi's ``_B``, ``_I``, ``_E``, ``_S`` (where in its word it stands) are
     ignored.
@@ -42,12 +46,14 @@ class Phone:
 
     @property
     def plain(self) -> str:
-        return re.sub(r"[0-9+<>\[\]]", "", self._bare).lower()
+        return re.sub(r"[<>\[\]+]|(?<=[^\W\d_])[0-9]+$", "", self._bare).lower()
 
     @property
     def is_silence(self) -> bool:
-        """Nothing is said; ``<p:>`` of WebMAUS and ``+NOISE+`` of Sphinx are such too."""
-        return self.plain in SILENCES or self.name.strip()[:1] in ("<", "+")
+        """Nothing is said. ``<p:>`` of WebMAUS, ``+NOISE+`` of Sphinx, ``[laughter]`` and ``{lg}``
+        are such too; ``[b]`` is a phone in brackets."""
+        marked = re.fullmatch(r"<.*>|\+.*\+|\{.*\}|\[\w{3,}\]", self.name.strip())
+        return self.plain in SILENCES or marked is not None
 
     @property
     def letter(self) -> str:
@@ -57,6 +63,18 @@ class Phone:
     @property
     def _bare(self) -> str:
         return re.sub(r"_[BIES]$", "", self.name.strip())
+
+
+def phones_within(
+    times: Iterable[tuple[str, float, float]], start_s: float, stop_s: float
+) -> list[Phone]:
+    """Phones that sound within a stretch of time, from its start on; the last may end a frame
+    late, as an alignment of a whole recording does."""
+    return [
+        Phone(name, begin - start_s, end - start_s)
+        for name, begin, end in times
+        if begin >= start_s and end <= stop_s + 1 / FRAME_RATE_HZ
+    ]
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Gate:
             )
         if self.least_speech_s is None and long is None:
             raise InputError(
-                f"the second judge may not judge clips of {clip_s:.1f} s: it finds known offsets "
+                f"the second judge may not judge clips of {clip_s:.2f} s: it finds known offsets "
                 f"of unseen speakers in clips of {self.long_clip_s:g} s and more"
             )
         if speech_s < min(known):

@@ -18,7 +18,12 @@ OTHER_VOWEL = frozenset("aɐɑɒæəɘɜɞɨʉʌɚᵻ")  # noqa: RUF001
 _ARPABET = {
     "AH": "ʌ", "AO": "ɔ", "AX": "ə", "AXR": "ɚ", "CH": "t", "DH": "ð", "ER": "ɜ", "EH": "ɛ",
     "IH": "ɪ", "JH": "d", "NG": "ŋ", "OY": "ɔ", "SH": "ʃ", "TH": "θ", "UH": "ʊ", "Y": "j",  # noqa: RUF001
-    "ZH": "ʒ",
+    "ZH": "ʒ", "Q": "ɒ",
+}  # fmt: skip
+
+# Of SAMPA, what is no letter of any kind.
+_SAMPA = {
+    "2": "ø", "9": "œ", "6": "ɐ", "@": "ə", "3": "ɜ", "{": "æ", "&": "œ", "}": "ʉ",
 }  # fmt: skip
 
 
@@ -27,6 +32,9 @@ def letter(phone: str) -> str:
 
     What begins with a capital is ARPABET's.
     """
+    phone = phone.lstrip("'\"%[")  # stress in SAMPA
+    if phone[:1] in _SAMPA:
+        return _SAMPA[phone[0]]
     if phone[:1].isascii() and phone[:1].isupper():
         plain = phone.rstrip("0123456789")
         return _ARPABET.get(plain, plain[0].lower())

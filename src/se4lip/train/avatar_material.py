@@ -98,7 +98,7 @@ def folds_of(
     blocks: list[Take] = []
     for name in data.names:
         frames = data.frame_count(name)
-        count = max(1, round(frames / (block_s * FRAME_RATE_HZ)))
+        count = max(1, int(frames / (block_s * FRAME_RATE_HZ)))  # none is shorter
         ends = np.linspace(0, frames, count + 1).round().astype(int).tolist()
         blocks += [Take(name, *span) for span in itertools.pairwise(ends)]
     found = []

@@ -29,11 +29,15 @@ def evenly(names: Sequence[T], most: int | None) -> list[T]:
 
 
 def clips_of(data: Dataset, split: Split) -> list[str]:
-    """The clips of ``split``, sorted. The same rule for encoder and heads, so that nothing leaks.
+    """The clips of ``split``, sorted. The same rule for encoder and heads.
 
     The rule counts recordings, also those of which no clip could be made, so that it does not shift
-    when a tracker fails; a recording that was cut into several clips goes to one split. Of fewer
-    than ten recordings all train, and nothing is held out.
+    when a tracker fails; a recording that was cut into several clips goes to one split. A data set
+    that grows is split anew, and what was trained before may be tested then: train again.
+
+    Of fewer than ten recordings all clips train an encoder, and nothing is held out. A head keeps
+    out the last tenth of them (`avatar_material.takes_of`), which an encoder of one's own has heard
+    then; the shipped one has not.
     """
     if split == "all":
         return list(data.names)
