@@ -10,6 +10,7 @@ comes out. Not run: a room, a server or an agent.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -27,7 +28,7 @@ class HeadVideo(VideoGenerator):
 
     def __init__(self, avatar: str = "grid-s1"):
         self._head = se4lip.live(avatar, RATE_HZ, config=se4lip.LiveConfig(paced=True))
-        self._ending = False
+        self._pushed, self._ends = 0, deque()  # samples so far, and at each end of a segment
 
     async def __aenter__(self) -> "HeadVideo":
         await self._head.__aenter__()
@@ -39,24 +40,27 @@ class HeadVideo(VideoGenerator):
     async def push_audio(self, frame: rtc.AudioFrame | AudioSegmentEnd) -> None:
         if isinstance(frame, AudioSegmentEnd):
             self._head.flush()
-            self._ending = True
+            self._ends.append(self._pushed)
+        elif frame.sample_rate != RATE_HZ:
+            raise ValueError(f"sound of {frame.sample_rate} Hz came, and {RATE_HZ} Hz are heard")
         else:
             samples = np.frombuffer(frame.data, np.int16).reshape(-1, frame.num_channels).mean(1)
+            self._pushed += len(samples)
             await self._head.push((samples / 32768).astype(np.float32))
 
     def clear_buffer(self) -> None:
         self._head.interrupt()
-        self._ending = False
+        self._ends.clear()
 
     async def __aiter__(self) -> AsyncIterator[rtc.VideoFrame | rtc.AudioFrame | AudioSegmentEnd]:
         async for frame in self._head:
             height, width, _ = frame.picture.shape
             yield rtc.VideoFrame(width, height, rtc.VideoBufferType.RGB24, frame.picture.tobytes())
             if frame.pushed is not None or frame.sound.any():
-                sound = (frame.sound * 32767).astype(np.int16).tobytes()
+                sound = np.rint(32768 * frame.sound).clip(-32768, 32767).astype(np.int16).tobytes()
                 yield rtc.AudioFrame(sound, RATE_HZ, 1, len(frame.sound))
-            if self._ending and not self._head.pending:  # all that was pushed is out
-                self._ending = False
+            while self._ends and self._ends[0] <= frame.given:  # all that was pushed until then
+                self._ends.popleft()
                 yield AudioSegmentEnd()
 
 

@@ -50,6 +50,9 @@ class TalkingHead(FrameProcessor):
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
         if isinstance(frame, TTSAudioRawFrame):
+            if frame.sample_rate != self._rate:
+                heard = f"sound of {frame.sample_rate} Hz came, and {self._rate} Hz are heard"
+                return await self.push_error(heard)
             samples = np.frombuffer(frame.audio, "<i2").reshape(-1, frame.num_channels).mean(1)
             self._said.clear()
             await self._head.push((samples / 32768).astype(np.float32))
@@ -67,6 +70,14 @@ class TalkingHead(FrameProcessor):
             await self.cancel_task(self._showing)
 
     async def _show(self) -> None:
+        try:
+            await self._shown()
+        except Exception as error:
+            await self.push_error(f"the head failed: {error}")
+        finally:
+            self._said.set()  # nobody waits for what will not come
+
+    async def _shown(self) -> None:
         async for frame in self._head:
             height, width, _ = frame.picture.shape
             image = OutputImageRawFrame(frame.picture.tobytes(), (width, height), "RGB")
@@ -74,7 +85,7 @@ class TalkingHead(FrameProcessor):
             image.sync_with_audio = bool(speaking)
             await self.push_frame(image)
             if speaking:
-                sound = (frame.sound * 32767).astype("<i2").tobytes()
+                sound = np.rint(32768 * frame.sound).clip(-32768, 32767).astype("<i2").tobytes()
                 await self.push_frame(TTSAudioRawFrame(sound, self._rate, 1))
             if not self._head.pending:
                 self._said.set()

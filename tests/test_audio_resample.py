@@ -103,3 +103,14 @@ def test_no_rate_that_is_taken_needs_more_than_10_mb(rate):
     except InputError:
         return
     assert _phases(rate) * 2 * _reach(rate) * 4 <= 10_000_000
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000])
+def test_no_output_waits_for_a_sample_later_than_5_ms_after_it(rate):
+    state, given = start_resampling(rate), 0
+    for taken in range(1, rate // 20):
+        state, out = resample(state, np.zeros(1, np.float32))
+        for _ in range(len(out)):
+            assert (taken - 1) / rate <= given / 16_000 + 0.005 + 1e-9
+            given += 1
+    assert given > 500

@@ -314,6 +314,8 @@ def test_ultralight_reshapes_wenet_rows_into_pictures(before, shape):
 def test_ultralight_gets_the_file_of_its_frame_rate_only():
     """data_utils/process.py: hubert wants 25 fps, wenet 20, else it raises."""
     assert list(exported("ultralight", 250, 250)) == ["aud_hu.npy"]
+    for heard, frames in ((10, 9), (12, 11), (20, 18), (30, 27)):  # either would fit as well
+        assert list(exported("ultralight", heard, frames)) == ["aud_hu.npy"]
     assert list(exported("ultralight", 250, 200)) == ["aud_wenet.npy"]
     assert list(exported("ultralight", 250, stem="hi")) == ["hi_hu.npy", "hi_wenet.npy"]
 

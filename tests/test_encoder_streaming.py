@@ -118,6 +118,21 @@ def test_what_cannot_be_heard_is_refused(encoder, samples, sentence):
     assert sentence in str(error.value)
 
 
+def test_samples_may_lie_in_memory_as_they_like(encoder, recwarn):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000).astype(np.float32)
+    whole = encode_offline(encoder, samples[::-1].copy(), 16_000)
+    for one in (samples[::-1], list(map(float, samples[::-1]))):
+        np.testing.assert_allclose(encode_offline(encoder, one, 16_000), whole, atol=1e-5)
+    encode_offline(encoder, np.frombuffer(samples.tobytes(), np.float32), 16_000)
+    assert not list(recwarn), "torch does not like what cannot be written"
+
+
+@pytest.mark.parametrize("rate", ["16000", None, True, 24, 0, -1, 16_000.5])
+def test_what_is_no_rate_is_refused(encoder, rate):
+    with pytest.raises(InputError, match=r"^sample rate .*pass the true rate$"):
+        encode_offline(encoder, np.zeros(16_000, np.float32), rate)
+
+
 def test_a_rate_may_be_a_whole_number_of_any_kind(encoder):
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 48_000).astype(np.float32)
     whole = encode_offline(encoder, samples, 48_000)

@@ -111,9 +111,16 @@ def test_an_unfinished_data_set_is_refused(tmp_path):
         place_in_dataset(PROFILES["ultralight"], tmp_path)
 
 
-@pytest.mark.parametrize("content", [[], {}, {"frames": []}, {"frames": [{"img_id": None}]}, 3])
+@pytest.mark.parametrize(
+    "content", [[], {}, {"frames": [{"img_id": None}]}, {"frames": [{"img_id": 1e400}]}, 3]
+)
 def test_a_frame_list_of_another_kind_is_refused(tmp_path, content):
     dataset(tmp_path, [0], [1])
     (tmp_path / "transforms_val.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="lists no frames with img_id and aud_id: run SyncTalk's"):
         place_in_dataset(PROFILES["synctalk"], tmp_path)
+
+
+def test_a_short_video_may_have_no_frame_to_validate_on(tmp_path):
+    dataset(tmp_path, [0, 1, 2], [])
+    assert place_in_dataset(PROFILES["synctalk"], tmp_path).frames == 3

@@ -46,7 +46,7 @@ def example(monkeypatch, name):
 @dataclass
 class Audio:
     data: bytes
-    rate: int
+    sample_rate: int
     num_channels: int
     count: int
 
@@ -92,9 +92,9 @@ async def segment(frames):
 
 
 def whole(sound):
-    """Whether all of the tone is in ``sound``, give or take the rounding of either way."""
+    """Whether all of the tone is in ``sound``, to the bit."""
     start = int(np.flatnonzero(sound)[0])
-    return bool(np.abs(sound[start : start + RATE].astype(int) - TONE).max() <= 1)
+    return np.array_equal(sound[start : start + RATE], TONE)
 
 
 def test_livekit_hears_of_the_end_when_all_was_spoken(livekit_head):
@@ -112,6 +112,22 @@ def test_livekit_hears_of_the_end_when_all_was_spoken(livekit_head):
             return spoken
 
     assert [whole(sound) for sound in asyncio.run(story())] == [True, True]
+
+
+def test_livekit_hears_of_the_end_of_each_of_two_segments_and_of_no_other_rate(livekit_head):
+    async def story():
+        async with livekit_head.HeadVideo() as video:
+            half = RATE // 2
+            for part in (TONE[:half], TONE[half:]):
+                await video.push_audio(Audio(part.tobytes(), RATE, 1, half))
+                await video.push_audio(SegmentEnd())
+            frames = video.__aiter__()
+            spoken = [await asyncio.wait_for(segment(frames), 20) for _ in range(2)]
+            with pytest.raises(ValueError, match="sound of 48000 Hz came, and 24000 Hz are heard"):
+                await video.push_audio(Audio(TONE.tobytes(), 48_000, 1, RATE))
+            return np.concatenate(spoken)
+
+    assert whole(asyncio.run(story()))
 
 
 def test_livekit_hears_of_no_end_after_an_interruption(livekit_head):
@@ -138,7 +154,7 @@ class Frame:
 @dataclass
 class SpokenFrame(Frame):
     audio: bytes
-    rate: int
+    sample_rate: int
     num_channels: int
 
 
@@ -172,6 +188,9 @@ class Processor:
 
     async def push_frame(self, frame, direction=None):
         self.out.append(frame)
+
+    async def push_error(self, sentence):
+        self.out.append(sentence)
 
     def create_task(self, work):
         return asyncio.create_task(work)
@@ -222,3 +241,25 @@ def test_pipecat_passes_the_end_on_when_all_was_spoken(ended_by, pipecat_head):
     spoken = [np.frombuffer(f.audio, "<i2") for f in out[:end] if isinstance(f, SpokenFrame)]
     assert sum(isinstance(frame, ImageFrame) for frame in out[:end]) > 25
     assert whole(np.concatenate(spoken))
+
+
+def test_pipecat_does_not_wait_for_a_head_that_failed(pipecat_head, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no more")
+
+    async def story():
+        head = pipecat_head.TalkingHead()
+        await head.setup(types.SimpleNamespace(audio_out_sample_rate=RATE))
+        await head.process_frame(KINDS["StartFrame"](), None)
+        await head.process_frame(SpokenFrame(TONE.tobytes(), 16_000, 1), None)
+        monkeypatch.setattr("se4lip.live_stream.LiveStream.draw", fail)
+        await head.process_frame(SpokenFrame(TONE.tobytes(), RATE, 1), None)
+        await asyncio.wait_for(head.process_frame(KINDS["TTSStoppedFrame"](), None), 5)
+        await head.process_frame(KINDS["CancelFrame"](), None)
+        await head.cleanup()
+        return [one for one in head.out if isinstance(one, str)]
+
+    assert asyncio.run(story()) == [
+        "sound of 16000 Hz came, and 24000 Hz are heard",
+        "the head failed: no more",
+    ]

@@ -101,6 +101,54 @@ def test_speech_pushed_at_once_comes_out_as_it_sounds_when_paced():
     np.testing.assert_array_equal(sound[sound != 0], samples)
 
 
+@pytest.mark.parametrize("chunk_s", [0.25, 0.5, 1.0])
+def test_sound_in_long_chunks_has_no_silence_put_into_it(chunk_s):
+    samples = noise(48_000)
+
+    async def story():
+        async with head() as live:
+            await take(live, 3)
+            speaking = asyncio.create_task(speak(live, samples, chunk=round(16_000 * chunk_s)))
+            frames = await take(live, 60)
+            await speaking
+            return frames
+
+    frames = asyncio.run(story())
+    sound = np.concatenate([frame.sound for frame in frames])
+    first, *_, last = np.flatnonzero(sound)
+    assert last - first > 24_000
+    np.testing.assert_array_equal(sound[first : last + 1], samples[: last + 1 - first])
+
+
+def test_all_who_wait_for_frames_hear_of_the_end():
+    async def story():
+        async with head() as live:
+
+            async def watch():
+                return [frame async for frame in live]
+
+            watching = [asyncio.create_task(watch()) for _ in range(3)]
+            await asyncio.sleep(0.3)
+            await live.close()
+            return await asyncio.wait_for(asyncio.gather(*watching), 5)
+
+    assert sum(map(len, asyncio.run(story()))) > 2
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ({"size_px": 0}, "size_px is 0, but 16 to 4096 is needed"),
+        ({"patience_s": float("nan")}, "patience_s is nan, but 0 to 60 is needed"),
+        ({"buffer_s": -1}, "buffer_s is -1, but 0 to 3600 is needed"),
+    ],
+)
+def test_a_head_that_cannot_live_is_refused(how, sentence):
+    with pytest.raises(InputError) as wrong:
+        LiveConfig(**how)
+    assert str(wrong.value).startswith(sentence)
+
+
 def test_an_interruption_is_heard_at_once():
     async def story():
         async with head(paced=True) as live:
@@ -116,8 +164,8 @@ def test_an_interruption_is_heard_at_once():
             return frames, await take(live, 12)
 
     silent, spoken = asyncio.run(story())
-    assert all(frame.pushed is None for frame in silent[4:])
-    sound = np.concatenate([frame.sound for frame in (*silent[4:], *spoken)])
+    assert all(frame.pushed is None for frame in silent)
+    sound = np.concatenate([frame.sound for frame in (*silent, *spoken)])
     np.testing.assert_array_equal(sound[sound != 0], noise(3200, seed=5))
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import time
+from collections import deque
 from pathlib import Path
 
 import aiohttp
@@ -222,6 +223,11 @@ HOSTILE = {
         [START, *['{"interrupt": true}', '{"flush": true}'] * 20],
         "more than 5 commands came in a second: send fewer",
     ),
+    "a frame that was never": (
+        [START, '{"seen": -1}'],
+        "a message was neither sound nor flush nor interrupt nor seen",
+    ),
+    "more than the rate has": ([START, bytes(400_000)], "a message held more than 1 s of sound"),
     "unknown": ([START, '{"sing": true}'], "a message was neither sound nor flush nor interrupt"),
     "start again": ([START, START], "a message was neither sound nor flush nor interrupt"),
 }
@@ -256,7 +262,8 @@ def test_a_message_of_megabytes_is_not_even_read():
             await entered(foe)
             with contextlib.suppress(ConnectionError):
                 await foe.send_bytes(bytes(4_000_000))
-            assert (await ending(foe))[1] in (1009, 1006)
+            _, code, reason = await ending(foe)
+            assert (code, reason) in ((1009, "a message was too large"), (1006, None))
             await until(lambda: opened.house.places == 3)
 
     asyncio.run(story())
@@ -362,6 +369,53 @@ def test_who_does_not_read_loses_frames_and_delays_nobody():
     assert deaf._work.drawn < friend._work.drawn - 20
 
 
+def test_who_says_what_was_seen_is_sent_no_more_than_the_way_holds():
+    """A slow link: two of the pictures that come are seen each second. The delay stays, frames do
+    not."""
+
+    async def story():
+        async with server() as (opened, session), joined(session, opened.url) as viewer:
+            await entered(viewer)
+            unseen, found = deque(), []
+            for number in range(24):
+                note, _ = (await pictures(viewer, 1))[0]
+                unseen.append(note.index)
+                found.append(note)
+                if number == 0 or len(unseen) == 6:
+                    await asyncio.sleep(0.3)
+                    await viewer.send_json({"seen": unseen.popleft()})
+            return found
+
+    found = asyncio.run(story())
+    assert found[-1].skipped > 50
+    assert found[-1].index - found[0].index >= 24 + found[-1].skipped - found[0].skipped - 1
+    assert all(note.held_ms < 500 for note in found)
+
+
+def test_who_sees_nothing_for_long_is_sent_away(monkeypatch):
+    monkeypatch.setattr("se4lip.web.viewer._GONE_S", 0.5)
+
+    async def story():
+        async with server() as (opened, session), joined(session, opened.url) as viewer:
+            await entered(viewer)
+            await viewer.send_json({"seen": 0})
+            said, code, _ = await ending(viewer)
+            await until(lambda: opened.house.places == 3)
+            return said, code
+
+    said, code = asyncio.run(story())
+    assert said == {"refused": "no picture was seen for 0.5 s: the connection is too slow"}
+    assert code == 1008
+
+
+def test_as_many_may_be_connected_as_have_places():
+    async def story():
+        async with server(viewers=100) as (opened, _):
+            return opened.house.most_sockets
+
+    assert asyncio.run(story()) > 100
+
+
 def test_it_ends_while_people_watch():
     async def story():
         async with aiohttp.ClientSession() as session:
@@ -377,10 +431,16 @@ def test_it_ends_while_people_watch():
 
 
 def test_its_own_names():
-    assert own_names(ServeConfig(), 80)[0] == {"127.0.0.1:80", "localhost:80", "[::1]:80"}
-    hosts, origins = own_names(ServeConfig(host="192.0.2.1", origin="https://Head.example/"), 80)
-    assert hosts == {"192.0.2.1:80", "head.example"}
-    assert origins == {"http://192.0.2.1:80", "https://head.example"}
+    assert own_names(ServeConfig(), 81)[0] == {"127.0.0.1:81", "localhost:81", "[::1]:81"}
+    hosts, origins = own_names(ServeConfig(host="192.0.2.1", origin="https://Head.example/"), 81)
+    assert hosts == {"192.0.2.1:81", "head.example", "head.example:443"}
+    assert origins == {"http://192.0.2.1:81", "https://head.example"}
+    # Browsers do not say the port that a scheme has anyway.
+    hosts, origins = own_names(ServeConfig(host="192.0.2.1", origin="https://a.example:443"), 80)
+    assert hosts == {"192.0.2.1", "192.0.2.1:80", "a.example", "a.example:443"}
+    assert {"http://192.0.2.1", "https://a.example"} <= origins
+    hosts, _ = own_names(ServeConfig(origin="https://a.example:8443"), 81)
+    assert {one for one in hosts if one.startswith("a.")} == {"a.example:8443"}
 
 
 @pytest.mark.parametrize(
@@ -389,7 +449,13 @@ def test_its_own_names():
         ({"viewers": 0}, "0 viewers were allowed, but at least one is needed"),
         ({"size_px": 32}, "pictures of 32 px were asked for: 64 to 1024 can be sent"),
         ({"jpeg_quality": 0}, "a JPEG quality of 0 was asked for: give 1 to 95"),
-        ({"origin": "head.example"}, "origin 'head.example' is no http:// or https:// address"),
+        *(
+            (
+                {"origin": wrong},
+                f"origin '{wrong}' is no http:// or https:// address without a path",
+            )
+            for wrong in ("head.example", "https://", "https://a.example/b", "https://a.example:x")
+        ),
         ({"host": "0.0.0.0"}, "a server on all addresses cannot tell its own page from others'"),
     ],
 )

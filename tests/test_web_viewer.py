@@ -90,10 +90,10 @@ def test_many_messages_that_lie_ready_let_others_through():
             pass
 
     async def story():
-        from se4lip.web.viewer import _listen
+        from se4lip.web.viewer import Way, _listen
 
-        turns, socket = 0, Ready()
-        listening = asyncio.create_task(_listen(socket, SimpleNamespace(sample_rate_hz=16_000)))
+        turns, socket, head = 0, Ready(), SimpleNamespace(sample_rate_hz=16_000)
+        listening = asyncio.create_task(_listen(socket, head, Way()))
         while not listening.done():
             await asyncio.sleep(0)
             turns += 1

@@ -29,7 +29,7 @@ from se4lip.encoder.streaming import SpeechStream, checked_samples
 from se4lip.features.catalogue import OURS
 from se4lip.live_stream import LiveStream
 from se4lip.live_work import LiveConfig, LiveFrame, LiveWork
-from se4lip.types import SAMPLE_RATE_HZ, InputError
+from se4lip.types import InputError
 
 T = TypeVar("T")
 
@@ -46,7 +46,8 @@ class LiveHead:
         self._pushed = self._given = 0  # samples
         self._pushes = 0  # interruptions so far, by which a waiting push knows that it is void
         self._stirred, self._room = asyncio.Event(), asyncio.Event()
-        self._outbox: asyncio.Queue[LiveFrame | None] = asyncio.Queue(1)
+        # With the interruptions there were when it was begun; None is the end.
+        self._outbox: asyncio.Queue[tuple[int, LiveFrame] | None] = asyncio.Queue(1)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -127,9 +128,14 @@ class LiveHead:
         return self
 
     async def __anext__(self) -> LiveFrame:
-        if self._living() or not self._outbox.empty():
-            frame = await self._outbox.get()
-            if frame is not None:
+        while self._living() or not self._outbox.empty():
+            found = await self._outbox.get()
+            if found is None:
+                if self._outbox.empty():
+                    self._outbox.put_nowait(None)  # for others who wait
+                break
+            turn, frame = found
+            if turn == self._pushes:  # else it says what was forgotten since
                 self._given = max(self._given, frame.given)
                 return frame
         task = self._task
@@ -144,10 +150,11 @@ class LiveHead:
         try:
             while True:
                 self._stirred.clear()
+                turn = self._pushes
                 frame = await self._in_worker(self._work.turn)
                 self._room.set()
                 if frame is not None:
-                    await self._outbox.put(frame)
+                    await self._outbox.put((turn, frame))
                     continue
                 timeout = max(0.0, self._work.wake_at - time.monotonic())
                 with contextlib.suppress(TimeoutError):
@@ -170,12 +177,13 @@ class LiveHead:
 
 def live(
     avatar: Path | str | Avatar,
-    sample_rate: int = SAMPLE_RATE_HZ,
+    sample_rate: int,
     encoder: Path | None = None,
     config: LiveConfig | None = None,
     worker: Executor | None = None,
 ) -> LiveHead:
-    """A head to be entered with ``async with``, that hears sound of ``sample_rate`` Hz.
+    """A head to be entered with ``async with``, that hears sound of ``sample_rate`` Hz, which is
+    never guessed.
 
     ``avatar`` is a file that ``train avatar`` wrote, or "grid-s1", who comes with the package.
     Heads that share a ``worker`` of one thread take turns.

@@ -50,7 +50,7 @@ class LiveStream:
         size_px: int | None = None,
         lookahead_frames: int = LOOKAHEAD_FRAMES,
     ) -> None:
-        if not 0 <= lookahead_frames <= FUTURE_CONTEXT:
+        if lookahead_frames not in range(FUTURE_CONTEXT + 1):
             raise InputError(
                 f"a look-ahead of {lookahead_frames} frames was asked for, but the head can use "
                 f"0 to {FUTURE_CONTEXT}"

@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from se4lip.live_stream import LOOKAHEAD_FRAMES, Due, LiveStream
-from se4lip.types import FRAME_RATE_HZ
+from se4lip.types import FRAME_RATE_HZ, within
 
 FRAME_S = 1 / FRAME_RATE_HZ
 _DRIFT = 1e-3  # how fast, in seconds a second, two clocks may part without frames being left out
 _PILED_UP_S = 0.12  # of sound not heard yet
+_LONGEST_CHUNK_S = 1.0  # whose successor is waited for
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class LiveConfig:
     """``paced``: sound is pushed faster than it sounds, as synthesis does, and each frame is to
     come at its time. Otherwise (a microphone) each comes as soon as it can be drawn.
 
-    ``patience_s`` after the last sound the head comes to rest. `LiveHead.push` waits while more
-    than ``buffer_s`` of sound lie ahead of the last frame.
+    ``patience_s`` after the last sound, and a chunk as long as that was, the head comes to rest.
+    `LiveHead.push` waits while more than ``buffer_s`` of sound lie ahead of the last frame.
     """
 
     size_px: int | None = 256
@@ -37,6 +38,9 @@ class LiveConfig:
     paced: bool = False
     patience_s: float = 0.2
     buffer_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        within(self, size_px=(16, 4096), patience_s=(0, 60), buffer_s=(0, 3600))
 
 
 @dataclass(frozen=True)
@@ -208,11 +212,13 @@ class LiveWork:
                 self._anchor = min(self._anchor + _DRIFT * FRAME_S, lag)
 
     def _rest(self) -> None:
-        """Silence for one frame when nothing came for `patience_s`, then one every 40 ms."""
+        """Silence for one frame when nothing came for as long as the last chunk and `patience_s`
+        last, then one every 40 ms."""
         now = time.monotonic()
         resting = self._resting  # the other thread ends it when sound comes
         if resting is None:
-            at = self._spoke_s + self.config.patience_s
+            # Of sound that comes as it is made, the next chunk is not to be had any sooner.
+            at = self._spoke_s + min(self._chunk_s, _LONGEST_CHUNK_S) + self.config.patience_s
         else:
             since, first = resting
             at = since + (self.stream.next_index - first) * FRAME_S

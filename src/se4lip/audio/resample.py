@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numba
 import numpy as np
@@ -19,7 +20,7 @@ from se4lip.types import SAMPLE_RATE_HZ, InputError
 
 REACH_S = 0.005  # of the filter, to either side: 80 zero crossings at 8 kHz
 _KAISER_BETA = 9.0  # stop band below -90 dB
-HIGHEST_HZ = 384_000  # of any sound card; no speech needs it
+LOWEST_HZ, HIGHEST_HZ = 25, 384_000  # a sample a frame; no sound card has more
 _LARGEST_TABLE = 2_500_000  # weights, 10 MB: enough for every multiple of 25 Hz
 _PASS = 0.95  # of the lower Nyquist frequency; the transition ends there or just above
 
@@ -37,9 +38,14 @@ class ResampleState:
 def start_resampling(rate_hz: int) -> ResampleState:
     """Raises: InputError if ``rate_hz`` is no whole number that sound has, or would need a table of
     weights of any size: rates come from strangers' files."""
-    if not 0 < rate_hz < math.inf or rate_hz != int(rate_hz):
+    if not isinstance(rate_hz, Real) or not 0 < rate_hz < math.inf or rate_hz != int(rate_hz):
         raise InputError(
             f"sample rate {rate_hz} Hz is not a whole positive number: pass the true rate"
+        )
+    if rate_hz < LOWEST_HZ:
+        raise InputError(
+            f"sample rate {rate_hz} Hz is below {LOWEST_HZ} Hz, and no speech has less than some "
+            "thousand: pass the true rate"
         )
     if rate_hz > HIGHEST_HZ:
         raise InputError(
@@ -74,7 +80,7 @@ def resample(
         known = np.concatenate((known, np.zeros(reach + 1, np.float32)))
         until = -(-taken * SAMPLE_RATE_HZ // state.rate_hz)
     else:  # output n needs input up to n * rate / 16000 + reach
-        until = max(state.given, ((taken - reach - 1) * SAMPLE_RATE_HZ) // state.rate_hz)
+        until = max(state.given, ((taken - reach) * SAMPLE_RATE_HZ - 1) // state.rate_hz + 1)
     origin = taken - len(samples) - len(state.tail)  # input index of known[0]
     out = np.empty(until - state.given, np.float32)
     _interpolate(known, origin, state.given, state.rate_hz, reach, _kernels(state.rate_hz), out)
@@ -84,7 +90,8 @@ def resample(
 
 
 def _reach(rate_hz: int) -> int:
-    return math.ceil(REACH_S * rate_hz)
+    """Inputs to either side: none is later than `REACH_S` after its output."""
+    return max(1, int(REACH_S * rate_hz))
 
 
 def _phases(rate_hz: int) -> int:

@@ -63,7 +63,9 @@ def encode(arguments: list[str]) -> int | None:
                 shape: tuple[int, ...] = encode_to_file(sound, out, encoder, tell)
                 written = [out, note_of(out)]
             else:
-                folder = writable_folder(out or (place.folder if place else sound.parent))
+                goal = place.folder if place and out is None else out
+                assert goal is not None
+                folder = writable_folder(goal)
                 frames = place.frames if place else None
                 if not overwrite:
                     free(folder, file_names(profile, total, stem=sound.stem, frames=frames))

@@ -131,7 +131,10 @@ def _fitting(profile: Profile, heard: int, frames: int | None) -> list[Layout]:
             f"{' or '.join(map(str, rates))}: make the data set again from a video of that rate, "
             "with sound as long as its pictures"
         )
-    return [layout for layout in profile.layouts if misfit_frames(layout) == closest]
+    fitting = [layout for layout in profile.layouts if misfit_frames(layout) == closest]
+    # Of a second or less several rates may fit as well: the usual one then.
+    usual = [layout for layout in fitting if layout.video_rate_hz == FRAME_RATE_HZ]
+    return usual or fitting
 
 
 def _describe(profile: Profile) -> str:

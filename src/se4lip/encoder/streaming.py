@@ -123,8 +123,9 @@ def encode_offline(
 
 
 def checked_samples(samples: Float32[np.ndarray, " S"]) -> Float32[np.ndarray, " S"]:
-    """``samples``. Raises: InputError unless they are one channel of finite floating point, of a
-    size that sound has."""
+    """``samples``, laid out as torch takes them. Raises: InputError unless they are one channel of
+    finite floating point, of a size that sound has."""
+    samples = np.require(samples, requirements=("C", "W"))
     if samples.ndim != 1:
         raise InputError(
             f"samples have shape {samples.shape}, but one channel [S] is needed: "

@@ -112,8 +112,9 @@ def _numbered_frames(profile: DatasetKind, folder: Path) -> int:
         content = files.read_json(path, f"the {profile.title} frame list")
         try:
             # Some loaders index features by one number, some by the other.
-            last = max(last, *(max(int(f["img_id"]), int(f["aud_id"])) for f in content["frames"]))
-        except (TypeError, KeyError, ValueError) as error:
+            ids = [max(int(f["img_id"]), int(f["aud_id"])) for f in content["frames"]]
+            last = max([last, *ids])  # a short video may have nothing left to validate on
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{path} lists no frames with img_id and aud_id: "
                 f"run {profile.title}'s preparation again"

@@ -1,8 +1,9 @@
 """What goes over the WebSocket, and what of it is refused.
 
 Client: ``{"start": {"avatar": NAME, "rate": HZ}}`` first, then binary messages of 16-bit samples
-(little-endian, one channel, at most a second each), ``{"flush": true}`` at the end of an utterance
-and ``{"interrupt": true}`` to forget what is not shown yet.
+(little-endian, one channel, at most a second each), ``{"flush": true}`` at the end of an utterance,
+``{"interrupt": true}`` to forget what is not shown yet, and ``{"seen": INDEX}`` for each frame that
+came: whoever says so is sent no more than the way holds.
 Server: ``{"ready": {...}}`` or ``{"refused": SENTENCE}``, then one binary message a frame: the
 header below and a JPEG picture.
 """
@@ -23,8 +24,13 @@ LONGEST_TEXT = 1000  # characters
 LONGEST_S = 1.0  # of sound in a message
 # Those that sound cards have. Any other rate would let a client choose the size of the resampler's
 # table: 191,999 Hz needs 123 MB.
-RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000)
-LARGEST_MESSAGE = 2 * max(RATES_HZ)
+# fmt: off
+RATES_HZ = (
+    8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000,
+    176_400, 192_000,
+)
+# fmt: on
+LARGEST_MESSAGE = 2 * max(RATES_HZ) + 65_536  # a little more is told what is wrong with it
 
 # index, frames left out so far, pushed sample that begins the frame (-1: none, it rests),
 # pushed samples when it was complete (-1: silence completed it), ms of encoding, ms on the server
@@ -98,14 +104,17 @@ def read_start(text: str) -> Start:
     return Start(avatar, rate)
 
 
-def read_command(text: str) -> Literal["flush", "interrupt"]:
-    """Raises: Refused."""
+def read_command(text: str) -> Literal["flush", "interrupt"] | int:
+    """A command, or the index of a frame that was seen. Raises: Refused."""
     told = _json(text)
+    index = told.get("seen")
+    if len(told) == 1 and type(index) is int and 0 <= index < 1 << 32:
+        return index
     if told == {"flush": True}:
         return "flush"
     if told == {"interrupt": True}:
         return "interrupt"
-    raise Refused("a message was neither sound nor flush nor interrupt")
+    raise Refused("a message was neither sound nor flush nor interrupt nor seen")
 
 
 def read_samples(message: bytes, rate_hz: int) -> Float32[np.ndarray, " S"]:

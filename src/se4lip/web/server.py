@@ -33,7 +33,10 @@ from se4lip.web.messages import LARGEST_MESSAGE
 from se4lip.web.viewer import House, attend, picture_writer
 
 SLOWEST_HZ = 8.0  # frames a second that a viewer is to have when all places are taken
+_USUAL_PORTS = {"http": 80, "https": 443}
 HEARTBEAT_S = 10.0  # pings; who answers none within half of that is gone
+_UNREADABLE = {1007: b"a text message was not UTF-8", 1009: b"a message was too large"}
+_WAITING = 16  # connections beside those that have a place
 _BUSY = 0.8  # share of the drawing thread's time that may be promised
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -77,8 +80,11 @@ class ServeConfig:
             )
         if not 1 <= self.jpeg_quality <= 95:
             raise InputError(f"a JPEG quality of {self.jpeg_quality} was asked for: give 1 to 95")
-        if self.origin is not None and urlsplit(self.origin).scheme not in {"http", "https"}:
-            raise InputError(f"origin {self.origin!r} is no http:// or https:// address")
+        if self.origin is not None and not _is_origin(self.origin):
+            raise InputError(
+                f"origin {self.origin!r} is no http:// or https:// address without a path, such as "
+                "https://head.example.org"
+            )
         if self.origin is None and self.host in {"0.0.0.0", "::", ""}:
             raise InputError(
                 "a server on all addresses cannot tell its own page from others': give --origin, "
@@ -174,6 +180,7 @@ async def serving(avatars: Mapping[str, Avatar], config: ServeConfig) -> AsyncIt
             config.longest_s,
             config.jpeg_quality,
             lambda avatar, rate_hz, how, thread: live(avatar, rate_hz, config.encoder, how, thread),
+            most_sockets=max(House.most_sockets, places + _WAITING),
         )
         hosts, origins = own_names(config, port)
         runner = web.AppRunner(
@@ -189,15 +196,30 @@ async def serving(avatars: Mapping[str, Avatar], config: ServeConfig) -> AsyncIt
 
 
 def own_names(config: ServeConfig, port: int) -> tuple[frozenset[str], frozenset[str]]:
-    """What `Host` and `Origin` may say."""
-    hosts = {f"[{config.host}]:{port}" if ":" in config.host else f"{config.host}:{port}"}
+    """What `Host` and `Origin` may say. Browsers leave out the port that a scheme has anyway."""
+    names = {f"[{config.host}]" if ":" in config.host else config.host}
     if _is_loopback(config.host):
-        hosts |= {f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"}
-    origins = {f"http://{host}" for host in hosts}
-    if config.origin is not None:
-        hosts.add(urlsplit(config.origin).netloc)
-        origins.add(config.origin.rstrip("/"))
-    return frozenset(map(str.lower, hosts)), frozenset(map(str.lower, origins))
+        names |= {"127.0.0.1", "localhost", "[::1]"}
+    addresses = [f"http://{name}:{port}" for name in names]
+    addresses += [] if config.origin is None else [config.origin.rstrip("/")]
+    hosts, origins = set(), set()
+    for address in map(str.lower, addresses):
+        scheme, _, host = address.partition("://")
+        usual = f":{_USUAL_PORTS[scheme]}"
+        bare = host.removesuffix(usual)
+        hosts |= {bare, bare + usual} if bare != host or urlsplit(address).port is None else {host}
+        origins |= {address, f"{scheme}://{bare}"}
+    return frozenset(hosts), frozenset(origins)
+
+
+def _is_origin(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        has_port = parts.port != 0
+    except ValueError:
+        return False
+    bare = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username)
+    return parts.scheme in _USUAL_PORTS and bool(parts.hostname) and bare and has_port
 
 
 def _is_loopback(host: str) -> bool:
@@ -236,12 +258,18 @@ def application(house: House, hosts: frozenset[str], origins: frozenset[str]) ->
     async def names(request: Any) -> Any:
         return web.json_response(list(house.avatars))
 
+    class Socket(web.WebSocketResponse):  # type: ignore[name-defined, misc]
+        async def close(self, *, code: int = 1000, message: bytes = b"", **how: Any) -> bool:
+            """Also what aiohttp itself cannot read is told."""
+            message = message or _UNREADABLE.get(code, b"")
+            return await super().close(code=code, message=message, **how)
+
     async def watch(request: Any) -> Any:
         if request.headers.get("Origin", "").lower() not in origins:
             raise web.HTTPForbidden(text="only this server's own page may open its WebSocket\n")
         if len(open_sockets) >= house.most_sockets:
             raise web.HTTPServiceUnavailable(text="too many connections: try again in a minute\n")
-        socket = web.WebSocketResponse(
+        socket = Socket(
             heartbeat=HEARTBEAT_S,
             autoping=False,  # pings count as messages, and no answer goes off uncounted
             max_msg_size=LARGEST_MESSAGE,

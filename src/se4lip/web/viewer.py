@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +45,8 @@ Opener = Callable[[Avatar, int, LiveConfig, Executor], LiveHead]
 _MESSAGES_HZ = 200
 _COMMANDS_HZ = 5  # flushes and interruptions: each lets a head begin anew
 _FAREWELL_S = 5.0
+_ON_THE_WAY = 6  # pictures sent and not seen yet: more would wait in a link that is too slow
+_GONE_S = 15.0  # without a picture that was seen, or taken
 _LONGEST_REASON = 120  # bytes; a close frame holds 123
 
 
@@ -113,9 +116,10 @@ async def _take_place(house: House) -> None:
 async def _stay(socket: WebSocketResponse, house: House, avatar: Avatar, rate_hz: int) -> None:
     async with house.open_head(avatar, rate_hz, house.config, house.worker) as head:
         await socket.send_json({"ready": {"lookahead_ms": round(1e3 * head.lookahead_s)}})
+        way = Way()
         both = {
-            asyncio.create_task(_listen(socket, head)),
-            asyncio.create_task(_show(socket, head, house.jpeg_quality)),
+            asyncio.create_task(_listen(socket, head, way)),
+            asyncio.create_task(_show(socket, head, way, house.jpeg_quality)),
         }
         try:
             done, _ = await asyncio.wait(
@@ -146,7 +150,31 @@ async def _start(socket: WebSocketResponse, within_s: float) -> Start | None:
     return None
 
 
-async def _listen(socket: WebSocketResponse, head: LiveHead) -> None:
+@dataclass
+class Way:
+    """Pictures between here and a viewer who says which were seen. Buffers on the way hold seconds
+    of them; of a viewer who says nothing it is not known."""
+
+    sent: deque[int] = field(default_factory=deque)
+    skipped: int = 0  # left out because the way was full
+    seen_s: float | None = None  # when one was seen last
+
+    def seen(self, index: int) -> None:
+        self.seen_s = time.monotonic()
+        while self.sent and self.sent[0] <= index:
+            self.sent.popleft()
+
+    def has_room(self) -> bool:
+        """Raises: Refused when nothing was seen for long."""
+        if self.seen_s is None or len(self.sent) < _ON_THE_WAY:
+            return True
+        if time.monotonic() - self.seen_s > _GONE_S:
+            raise Refused(f"no picture was seen for {_GONE_S:g} s: the connection is too slow")
+        self.skipped += 1
+        return False
+
+
+async def _listen(socket: WebSocketResponse, head: LiveHead, way: Way) -> None:
     from aiohttp import WSMsgType
 
     messages, commands, sound = Allowance(_MESSAGES_HZ), Allowance(_COMMANDS_HZ), Allowance(1.0)
@@ -164,6 +192,9 @@ async def _listen(socket: WebSocketResponse, head: LiveHead) -> None:
             await head.push(samples)
         elif message.type == WSMsgType.TEXT:
             command = read_command(message.data)
+            if isinstance(command, int):
+                way.seen(command)
+                continue
             if not commands.spend():
                 raise Refused(f"more than {_COMMANDS_HZ} commands came in a second: send fewer")
             {"flush": head.flush, "interrupt": head.interrupt}[command]()
@@ -171,11 +202,19 @@ async def _listen(socket: WebSocketResponse, head: LiveHead) -> None:
             await socket.pong(message.data)
 
 
-async def _show(socket: WebSocketResponse, head: LiveHead, quality: int) -> None:
+async def _show(socket: WebSocketResponse, head: LiveHead, way: Way, quality: int) -> None:
     as_sent = picture_writer(quality)
     async for frame in head:
-        jpeg = as_sent(frame.picture)
-        await socket.send_bytes(frame_message(frame, head.skipped, jpeg, time.monotonic()))
+        if not way.has_room():
+            continue
+        jpeg, skipped = as_sent(frame.picture), head.skipped + way.skipped
+        way.sent.append(frame.index)
+        message = frame_message(frame, skipped, jpeg, time.monotonic())
+        try:
+            async with asyncio.timeout(_GONE_S):
+                await socket.send_bytes(message)
+        except TimeoutError:
+            raise Refused(f"no picture was taken for {_GONE_S:g} s") from None
 
 
 def picture_writer(quality: int) -> Callable[[Picture], bytes]:

@@ -81,6 +81,7 @@ async function decoded(data) {
 async function picture(message, from) {
   const arrived = performance.now(), head = new DataView(message);
   const index = head.getUint32(0, true);
+  if (from === socket) tell({ seen: index }); // the server sends what the way can hold
   const pushed = head.getFloat64(8, true), completedBy = head.getFloat64(16, true);
   meter.skipped = head.getUint32(4, true);
   const heard = pushed < 0 ? null : sound.heardAt(pushed);
@@ -163,7 +164,10 @@ page.microphone.onclick = () => {
   aloud = page.aloud.checked;
   begin(() => sound.microphone(), "microphone");
 };
-page.file.onchange = () => play(page.file.files[0]);
+page.file.onchange = () => {
+  play(page.file.files[0]);
+  page.file.value = ""; // the same one may be chosen again
+};
 page.drop.ondragover = (event) => { event.preventDefault(); page.drop.classList.add("over"); };
 page.drop.ondragleave = () => page.drop.classList.remove("over");
 page.drop.ondrop = (event) => {
