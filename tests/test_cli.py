@@ -63,7 +63,7 @@ def test_half_a_command_is_told_its_other_half(capsys):
         ("prepare x.mp4", "se4lip prepare needs -o/--out PATH (folder of the data set)"),
         (
             "speak head",
-            "se4lip speak needs PATH (any audio or video file with speech) and -o/--out PATH (the "
+            "se4lip speak needs SOUND (any audio or video file with speech) and -o/--out PATH (the "
             "video to write)",
         ),
         ("encode a.wav --nonsense", "--nonsense is no option of se4lip encode"),

@@ -290,6 +290,40 @@ def test_what_is_read_is_not_written_over(place, tmp_path, capsys):
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
+def test_a_head_that_is_not_there_and_what_a_head_is_not(place, tmp_path, capsys):
+    speak = ("speak", "grid-s2", place / "good.wav", "-o", tmp_path / "a.mp4")
+    assert refused(capsys, tmp_path, *speak) == (
+        "there is no avatar grid-s2: give a file that `se4lip train avatar` wrote, or grid-s1, who "
+        "comes with the package"
+    )
+    data = place / "puppet" / "dataset"
+    train = ("train", "avatar", data, "-o", data)
+    assert refused(capsys, tmp_path, *train) == (
+        f"{data} holds a data set: choose another output for the run"
+    )
+    both = ("--features", "mfcc", "--encoder", place / "small.safetensors")
+    train = ("train", "avatar", data, "-o", tmp_path, *both)
+    assert refused(capsys, tmp_path, *train) == (
+        "an encoder and features of mfcc were given, and a head hears one of them: leave --encoder "
+        "or --features out"
+    )
+    encode = ("encode", place / "good.wav", "-o", tmp_path / "a.npz")
+    assert refused(capsys, tmp_path, *encode) == (
+        f"{tmp_path / 'a.npz'} would not be what it is called: give -o FEATURES.npy"
+    )
+    encode = ("encode", place / "good.wav", "--for", "er-nerf", "-o", tmp_path / "a.npy")
+    assert refused(capsys, tmp_path, *encode) == (
+        f"with --for a folder is written, and {tmp_path / 'a.npy'} is none: give -o FOLDER"
+    )
+
+
+def test_the_folder_of_a_run_stands_for_its_avatar(tmp_path):
+    file = tmp_path / "avatar.safetensors"
+    shutil.copy(avatar_file(SHIPPED), file)
+    assert avatar_file(tmp_path) == file
+    assert load_avatar(tmp_path).sha256 == load_avatar(SHIPPED).sha256
+
+
 def test_a_device_is_not_replaced_by_a_file(place, tmp_path, capsys):
     pipe = tmp_path / "pipe.npy"
     os.mkfifo(pipe)

@@ -422,6 +422,17 @@ def test_sources_of_one_name_become_clips_of_different_names(tmp_path):
     assert data.source("b-0001-mp4").source == "b-0001.mp4"
 
 
+def test_what_an_earlier_run_skipped_is_named_again(drawn, tmp_path, capsys):
+    talk(tmp_path / "v" / "good.mp4")
+    talk(tmp_path / "v" / "faceless.mp4", pictures=[draw(red=None)] * 30)
+    command = ["prepare", str(tmp_path / "v"), "-o", str(tmp_path / "set"), "--workers", "1"]
+    assert cli.main(command) == 0
+    first = capsys.readouterr().err
+    assert cli.main(command) == 0
+    again = capsys.readouterr().err
+    assert first.count("skipped faceless: ") == again.count("skipped faceless: ") == 1
+
+
 def test_less_than_one_worker_is_refused(tmp_path):
     video = talk(tmp_path / "v" / "a.mp4")
     assert said([video], tmp_path / "set", workers=-3) == (

@@ -360,6 +360,16 @@ def test_sync_cannot_tell_whose_lips_they_are(trouble, tmp_path, monkeypatch, ca
     assert report["offset_frames"] is report["offset_ms"] is report["confidence"] is None
 
 
+def test_a_second_that_chance_may_have_read_is_told_as_such(tmp_path, monkeypatch, capsys):
+    found = SyncReport("in-sync", "", reading(offset_frames=0), [reading(lead=0.5), reading()], 2.0)
+    monkeypatch.setattr(commands, "mediapipe_tracker", lambda model: DrawnFaceTracker())
+    monkeypatch.setattr(commands, "measure", lambda *_, **__: found)
+    assert cli.main(["sync", str(tmp_path / "a.mp4")]) == 0
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first.endswith("late, by chance perhaps") and second.endswith("late")
+    assert [one["lead"] for one in found.to_json()["timeline"]] == [0.5, 9.0]
+
+
 def test_the_bar_of_sync_moves_to_its_end(tmp_path, monkeypatch):
     from se4lip import sync_video
 

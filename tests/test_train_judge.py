@@ -176,6 +176,16 @@ def test_the_command_trains_a_judge_that_may_not_judge_yet(tmp_path, capsys) -> 
     assert (told["training"]["steps"], told["training"]["validation"]) == (2, {})
 
 
+def test_a_split_of_nothing_is_told_as_such(tmp_path) -> None:
+    data = data_set(tmp_path / "set", clips=3)
+    with pytest.raises(InputError) as wrong:
+        train_judge([data], tmp_path / "run", RECIPE, split="validation")
+    assert str(wrong.value) == (
+        f"data set {data} has no clip in split 'validation': prepare more recordings (of fewer "
+        "than 10 none is kept out), or choose another split"
+    )
+
+
 def test_clips_too_short_to_look_at_are_refused(tmp_path) -> None:
     data = data_set(tmp_path / "set", frames=12)
     with pytest.raises(InputError) as wrong:

@@ -12,6 +12,7 @@ from torch import nn
 
 from se4lip.io.weights import load_weights
 from se4lip.train.checkpoint import progress_of
+from se4lip.train.interruption import put_off
 from se4lip.train.loop import CHECKPOINT, LoopConfig, duration, schedule, train
 from se4lip.types import InputError
 
@@ -100,6 +101,49 @@ def test_kill_minus_nine_leaves_a_checkpoint_to_go_on_from(tmp_path):
     resumed = run(tmp_path / "killed", config)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_who_asks_to_stop_is_obeyed_after_the_step_and_nothing_is_lost(signum, tmp_path):
+    whole = run(tmp_path / "whole")
+    heard, said = [], []
+
+    class Asking(Fit):
+        def loss(self, step):
+            if step == 20:
+                signal.raise_signal(signum)
+            return super().loss(step)
+
+    def obey(*_):
+        heard.append(signum)
+        raise Interrupted
+
+    before = signal.signal(signum, obey)
+    try:
+        with pytest.raises(Interrupted):
+            train(Asking(), CONFIG, tmp_path / "asked", {"of": "test"}, report=said.append)
+        assert signal.getsignal(signum) is obey
+    finally:
+        signal.signal(signum, before)
+    assert heard == [signum]
+    assert said[-1] == "stopped and saved at step 21 of 60: give the same command again to go on"
+    assert progress_of(tmp_path / "asked").steps_done == 21
+    resumed = run(tmp_path / "asked")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_who_asks_twice_is_not_kept_waiting():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), put_off() as asked:
+            signal.raise_signal(signal.SIGINT)
+            assert asked()
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("the second time is at once")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_checkpoint_of_another_run_is_not_overwritten(tmp_path):

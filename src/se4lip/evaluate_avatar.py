@@ -36,7 +36,7 @@ from se4lip.train.avatar_material import Take, framed_pictures, motion_of, slice
 from se4lip.train.devices import chosen_device
 from se4lip.train.listener import Listener, listener_of_avatar
 from se4lip.train.split import Split
-from se4lip.types import SAMPLES_PER_FRAME, InputError
+from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, InputError
 
 Driver = Literal["speech", "real mouth"]
 

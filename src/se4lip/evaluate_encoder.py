@@ -13,9 +13,8 @@ from jaxtyping import Float
 from se4lip.artifacts.encoder import encoder_identity, load_encoder
 from se4lip.encoder.model import Branch, SE4Lip
 from se4lip.metrics.sync import OffsetCounts
-from se4lip.train.split import Split, clips_of, open_datasets
+from se4lip.train.split import Split, check_split, clips_of, open_datasets
 from se4lip.train.validation import Probe, count_offsets
-from se4lip.types import InputError
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,7 @@ def evaluate_encoder(
     rows, best = [], (-1, "", np.zeros((0, 0), np.float32))
     for i, data in enumerate(open_datasets(datasets)):
         names = clips_of(data, split)
-        if not names:
-            raise InputError(
-                f"data set {data.path} has no clip in split {split!r}: prepare more recordings, or "
-                "choose another split"
-            )
+        check_split(data, split)
         totals: dict[int, OffsetCounts] = {}
         for k, name in enumerate(names):  # one clip in memory at a time
             on_progress((i + k / len(names)) / len(datasets))

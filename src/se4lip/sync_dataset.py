@@ -25,7 +25,7 @@ from se4lip.metrics.sync import (
     similarity_by_sound,
 )
 from se4lip.sync_video import SyncVerdictConfig, Verdict
-from se4lip.train.split import Split, clips_of
+from se4lip.train.split import Split, clips_of, evenly
 from se4lip.train.validation import Probe
 from se4lip.types import FRAME_RATE_HZ, InputError, within
 
@@ -120,10 +120,12 @@ def dataset_offsets(
     encoder: Path | None = None,
     split: Split = "all",
     config: OffsetConfig | None = None,
+    most_clips: int | None = None,
 ) -> Offsets:
     """The offset of the whole data set, and of every recording with speech enough.
 
-    With ``split`` only its recordings are listened to, so that a test can stay as it was found.
+    With ``split`` only its recordings are listened to, so that a test can stay as it was found;
+    with ``most_clips`` no more than so many, spread evenly.
 
     Raises:
         InputError: no data set, or no speech in it.
@@ -131,7 +133,7 @@ def dataset_offsets(
     config = config or OffsetConfig()
     data, model = open_dataset(path), load_encoder(encoder)
     rows: dict[str, list[Tensor]] = {}
-    for name in clips_of(data, split):
+    for name in evenly(clips_of(data, split), most_clips):
         similarity = _similarity(model, data, name)
         rows.setdefault(data.source(name).name, []).append(similarity)
     stored = {entry.name: entry.av_offset_frames for entry in data.index.sources}

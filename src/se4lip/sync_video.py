@@ -66,6 +66,7 @@ class SyncReport:
                 else {
                     "offset_frames": second.offset_frames,
                     "confidence": round(second.confidence, 4),
+                    "lead": round(second.lead, 2),
                 }
                 for second in self.timeline
             ],

@@ -89,14 +89,26 @@ def _called(identity: EncoderIdentity) -> str:
     return f"encoder {identity.name!r} ({identity.width} wide, sha256 {identity.sha256[:12]})"
 
 
+AVATAR_FILE = "avatar.safetensors"  # in the folder of a run
 SHIPPED = "grid-s1"  # the avatar that comes with the package (docs/cards/avatar-grid-s1.md)
 
 
 def avatar_file(given: Path | str) -> Path:
-    """``given``, or the shipped avatar when it is only named and no such file is there."""
+    """``given``, the avatar in the folder of a run, or the shipped one when it is only named.
+
+    Raises:
+        InputError: there is nothing of that name.
+    """
     path = Path(given)
     if str(given) == SHIPPED and not path.exists():
         return Path(str(importlib.resources.files("se4lip") / "weights" / f"{SHIPPED}.safetensors"))
+    if (path / AVATAR_FILE).is_file():
+        return path / AVATAR_FILE
+    if not path.exists():
+        raise InputError(
+            f"there is no avatar {given}: give a file that `se4lip train avatar` wrote, or "
+            f"{SHIPPED}, who comes with the package"
+        )
     return path
 
 

@@ -1,6 +1,6 @@
 """``se4lip train avatar``"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,8 @@ from rich.console import Console
 from se4lip.artifacts.avatar import Renderer, load_avatar
 from se4lip.commands.shared import run
 from se4lip.commands.trained import tell_trained
+from se4lip.metrics.sync import FRAME_MS
+from se4lip.sync_dataset import dataset_offsets
 from se4lip.train.avatar import AvatarRecipe
 from se4lip.train.avatar import train_avatar as train
 from se4lip.train.avatar_again import make_wary
@@ -17,6 +19,9 @@ from se4lip.train.avatar_again import relisten as hear
 from se4lip.train.hearing_of_another import AUTO, HEARING, WARINESS
 from se4lip.train.split import Split
 from se4lip.types import InputError
+from se4lip.wording import lateness
+
+_LISTENED_TO = 40  # clips, before a head is made of them
 
 
 def train_avatar(arguments: list[str]) -> int | None:
@@ -112,6 +117,7 @@ def train_avatar(arguments: list[str]) -> int | None:
             )
             tell_trained(file, {"speech": out / "speech"}, json)
             return
+        _warn_of_late_sound(dataset, report)
         file = train(
             *(dataset, out, recipe, encoder, features, split, videos, device, name, report),
             feature_weights=feature_weights,
@@ -126,6 +132,20 @@ def train_avatar(arguments: list[str]) -> int | None:
         tell_trained(file, {part: out / part for part in parts}, json)
 
     return run(command, "train avatar", arguments)
+
+
+def _warn_of_late_sound(dataset: Path, report: Callable[[str], None]) -> None:
+    """A head of sound that is out of step speaks out of step."""
+    try:
+        found = dataset_offsets(dataset, most_clips=_LISTENED_TO).whole
+    except InputError:  # too little speech, or what training will tell
+        return
+    if found.verdict == "out-of-sync":
+        late = lateness(round(found.left_frames), found.left_frames * FRAME_MS)
+        report(
+            f"the sound of {dataset} is {late}, and the head will speak so: "
+            f"`se4lip sync {dataset} --store` puts it right"
+        )
 
 
 def _refuse_with_kept_hearing(

@@ -47,6 +47,8 @@ def encode(arguments: list[str]) -> int | None:
         profile = PROFILES.get(system) if system else None
         if system and profile is None:
             raise InputError(f"no system {system!r} is known: one of {', '.join(PROFILES)}")
+        if profile and out is not None and out.suffix == ".npy":
+            raise InputError(f"with --for a folder is written, and {out} is none: give -o FOLDER")
         place = place_in_dataset(profile, audio) if profile and audio.is_dir() else None
         if place is None and out is None:
             raise InputError("no output was named: give -o FEATURES.npy, or -o FOLDER with --for")

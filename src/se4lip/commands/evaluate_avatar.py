@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from se4lip.commands.evaluate import NO_FACE
 from se4lip.commands.shared import print_json, progress, run
 from se4lip.evaluate import EvaluateConfig
 from se4lip.evaluate_avatar import Driver, side_by_side, side_by_side_origin
@@ -45,10 +46,12 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
         face_landmarker: Path | None = None,
         json: bool = False,
         judges: EvaluateConfig = EvaluateConfig(),  # noqa: B008
-    ) -> None:
+    ) -> int:
         """Rendered beside real, on recordings the avatar was not made from.
 
         Head, eyes and look move as in the real video; the mouth moves by the sound.
+
+        Exit code 3 where no drawn frame has a face, as of a head drawn on another person's film.
 
         Args:
             avatar: File that `se4lip train avatar` wrote.
@@ -110,9 +113,10 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
         if video is not None:
             frames = itertools.chain.from_iterable(map(side_by_side, shown))
             write_video(video, frames, map(sound_of, shown), origin=side_by_side_origin(avatar))
+        code = 0 if report.face_seen else NO_FACE
         if json:
             print_json(report.plain())
-            return
+            return code
         table = Table("figure", "rendered", "real", box=None)
         plain = report.plain()
         why = plain.pop("not_computed")
@@ -123,6 +127,9 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
         Console().print(table)
         for key, reason in why.items():
             print(f"not computed: {key}: {reason}")
+        if code:
+            print(f"no face in any drawn frame: is {dataset} what {avatar} was made from?")
+        return code
 
     return run(command, "evaluate avatar", arguments)
 

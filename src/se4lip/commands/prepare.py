@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -37,8 +38,11 @@ def prepare(arguments: list[str]) -> int | None:
             json: Print the summary as JSON on standard output.
         """
 
+        told = set()
+
         def tell(entry: SourceEntry) -> None:
             for skip in entry.skipped:
+                told.add(skip)
                 say(f"skipped {skip.name}: {skip.reason}")
 
         with progress("preparing") as (say, advance):
@@ -51,6 +55,9 @@ def prepare(arguments: list[str]) -> int | None:
                 on_source=tell,
                 on_progress=advance,
             )
+        for skip in done.skipped:
+            if skip not in told:  # but by an earlier run
+                print(f"skipped {skip.name}: {skip.reason}", file=sys.stderr)
         if json:
             print_json({"dataset": out, **asdict(done)})
             return

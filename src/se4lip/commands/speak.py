@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from se4lip.artifacts.avatar import load_avatar
+from se4lip.artifacts.avatar import avatar_file, load_avatar
 from se4lip.commands.shared import print_json, progress, run
 from se4lip.evaluate_avatar import drawn_on
 from se4lip.head.nerf.head import Shortcut
@@ -17,8 +17,8 @@ from se4lip.types import FRAME_RATE_HZ
 
 def speak(arguments: list[str]) -> int | None:
     def command(
-        avatar: Annotated[Path, tyro.conf.Positional],
-        audio: Annotated[Path, tyro.conf.Positional],
+        avatar: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="AVATAR")],
+        audio: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOUND")],
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
         size: int | None = None,
         encoder: Path | None = None,
@@ -34,7 +34,7 @@ def speak(arguments: list[str]) -> int | None:
         """Let an avatar say what is heard in a recording.
 
         Args:
-            avatar: File that `se4lip train avatar` wrote.
+            avatar: File or run folder of `se4lip train avatar`, or grid-s1, who comes along.
             audio: Any audio or video file with speech.
             out: The video to write.
             size: Width and height in pixels, those trained at by default.
@@ -50,6 +50,7 @@ def speak(arguments: list[str]) -> int | None:
             device: What draws: auto, cpu or cuda.
             json: Print the summary as JSON on standard output.
         """
+        avatar_file(avatar)  # what is no head is told before what is no sound
         total_s = promised_duration_s(audio)  # 0 where the header does not say: the bar stands
 
         with progress("speaking") as (_, advance):

@@ -12,6 +12,7 @@ from se4lip.metrics.sync import FRAME_MS
 from se4lip.plots import sync_picture
 from se4lip.prepare import mediapipe_tracker
 from se4lip.sync_dataset import OffsetConfig, SourceOffset, dataset_offsets, store_offsets
+from se4lip.sync_video import SyncVerdictConfig
 from se4lip.sync_video import sync as measure
 from se4lip.train.split import Split
 from se4lip.types import InputError
@@ -72,7 +73,8 @@ def sync(arguments: list[str]) -> int | None:
         elif report.reading is not None:
             for second, one in enumerate(report.timeline):
                 said = lateness(one.offset_frames, one.offset_ms) if one else "no speech"
-                print(f"  second {second:4d}  {said}")
+                unsure = one is not None and one.lead < SyncVerdictConfig.least_lead
+                print(f"  second {second:4d}  {said}{', by chance perhaps' if unsure else ''}")
             reading = report.reading
             print(
                 f"{video}: {report.verdict}: sound "

@@ -35,6 +35,9 @@ class Author:
     sha256: str
 
 
+_OTHER_ARRAYS = {".npz", ".pt", ".pth", ".pkl", ".mat", ".h5", ".safetensors", ".csv", ".txt"}
+
+
 def note_of(features: Path | str) -> Path:
     """Where the note of a ``.npy`` file lies: the same name, ending in ``.json``."""
     return Path(features).with_suffix(".json")
@@ -48,6 +51,8 @@ def writable_features(path: Path | str, reading: Iterable[Path | str | None] = (
             else is in the way.
     """
     note = note_of(path)
+    if Path(path).suffix in _OTHER_ARRAYS:
+        raise InputError(f"{path} would not be what it is called: give -o FEATURES.npy")
     if note == Path(path):
         raise InputError(
             f"{path} is where the note beside features would lie: give -o FEATURES.npy"

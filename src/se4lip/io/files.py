@@ -118,6 +118,18 @@ def writable_folder(path: Path | str) -> Path:
     return folder
 
 
+def run_folder(path: Path | str) -> Path:
+    """`writable_folder` for what a training leaves, which a data set must not be mixed with.
+
+    Raises:
+        InputError: as ``writable_folder``, or it holds a data set.
+    """
+    folder = writable_folder(path)
+    if (folder / "dataset.json").exists():
+        raise InputError(f"{folder} holds a data set: choose another output for the run")
+    return folder
+
+
 def _probe(folder: Path) -> None:
     """Make a file in ``folder``, or where it would be made, and remove it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Picture:
     pen = ImageDraw.Draw(sheet)
     top = 0
     for (label, pictures), height in zip(rows, heights, strict=True):
-        pen.text((_GAP_PX, top), label, fill=_INK)
+        pen.text((_GAP_PX, top), drawable(label), fill=_INK)
         left = _GAP_PX
         for picture in pictures:
             sheet.paste(Image.fromarray(np.ascontiguousarray(picture)), (left, top + _LABEL_PX))
@@ -89,8 +90,16 @@ def labelled(pictures: Iterable[Picture], text: str = "synthetic") -> Iterator[P
         yield marked
 
 
+def drawable(text: str) -> str:
+    """What Pillow's own font has letters for: accents are left off, of what is left a ? stands for
+    each."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return plain.encode("ascii", "replace").decode()
+
+
 def _patch(text: str, size_px: int) -> Picture:
     font = ImageFont.load_default(size_px)
+    text = drawable(text)
     left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
     margin = max(2, size_px // 4)
     patch = Image.new("RGB", (right - left + 2 * margin, bottom - top + 2 * margin), _PAPER)

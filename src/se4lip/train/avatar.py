@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from se4lip.artifacts.avatar import Avatar, Renderer, load_avatar, save_avatar
+from se4lip.artifacts.avatar import AVATAR_FILE, Avatar, Renderer, load_avatar, save_avatar
 from se4lip.audio.augment import SpeechAugmentConfig
 from se4lip.face.person import Person
 from se4lip.head.nerf.head import NerfHead
@@ -25,7 +25,7 @@ from se4lip.head.splat.canonical import CanonicalConfig
 from se4lip.head.splat.head import SplatHead
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
-from se4lip.io.files import writable_folder
+from se4lip.io.files import run_folder
 from se4lip.train.avatar_hearing import Also, Voiced, spoken_in
 from se4lip.train.avatar_material import (
     Material,
@@ -49,7 +49,6 @@ from se4lip.train.loop import LoopConfig, train
 from se4lip.train.split import Split
 from se4lip.types import InputError, within
 
-AVATAR_FILE = "avatar.safetensors"
 _VALIDATION_PICTURES = 24
 
 
@@ -144,7 +143,7 @@ def train_avatar(
     Raises:
         InputError: data that cannot be read, too short, or a run of another configuration.
     """
-    writable_folder(out)
+    run_folder(out)
     where = chosen_device(device)
     kept = None if keep_hearing is None else load_avatar(keep_hearing)
     if kept is None:

@@ -14,7 +14,7 @@ from se4lip.head.speech_window import SpeechWindow
 from se4lip.io.audio import read_speech
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import open_dataset
-from se4lip.io.files import writable_folder
+from se4lip.io.files import run_folder
 from se4lip.train.avatar import AVATAR_FILE, AvatarRecipe, held_out_of
 from se4lip.train.avatar_hearing import Also, Voiced, alone, spoken_in
 from se4lip.train.avatar_material import Take, takes_of
@@ -61,7 +61,7 @@ def relisten(
     Raises:
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
     """
-    writable_folder(out)
+    run_folder(out)
     listener = listener or listener_of(encoder, features, feature_weights, recipe.voice)
     known = known_by(hearing_of, listener.identity, recipe.hidden)
     also = Also.read(listener, also_heard, also_still, also_spoken, known, recipe.keep_gate)
@@ -105,7 +105,7 @@ def make_wary(
         InputError: avatars or data that cannot be read, or of different mouths, or
             less than two minutes of speech.
     """
-    writable_folder(out)
+    run_folder(out)
     avatar, kept = load_avatar(seen), load_avatar(keep_hearing)
     window = copy.deepcopy(kept_hearing(str(keep_hearing), kept, avatar.person))
     if not kept.encoder.sha256:

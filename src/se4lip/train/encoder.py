@@ -22,7 +22,7 @@ from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictures, draw_lips
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
-from se4lip.io.files import writable_folder
+from se4lip.io.files import run_folder
 from se4lip.train.corpus import (
     Corpus,
     Stretches,
@@ -42,7 +42,7 @@ from se4lip.train.devices import (
     processes,
 )
 from se4lip.train.loop import LoopConfig, step_seed, train
-from se4lip.train.split import Split, clips_of, digest, open_datasets
+from se4lip.train.split import Split, check_split, clips_of, digest, open_datasets
 from se4lip.train.validation import Probe, probe, probes_of
 from se4lip.types import InputError, within
 
@@ -229,11 +229,13 @@ def train_encoder(
         InputError: no data, or such as cannot be read, no clip long enough, a run of another
             configuration.
     """
-    writable_folder(out)
+    run_folder(out)
     where = chosen_device(device)
     with processes(where):
         torch.manual_seed(recipe.loop.seed)
         sets = open_datasets(datasets)
+        for data in sets:
+            check_split(data, split)
         shortest = recipe.model.lip_window.frames + 1
         # All at once: adding up corpora would hold them twice, and each process holds its own.
         clips = (data.clip(clip) for data in sets for clip in clips_of(data, split))

@@ -24,7 +24,7 @@ from se4lip.audio.augment import SpeechAugmentConfig, augment_speech, draw_speec
 from se4lip.audio.voice_activity import speech_frames, speech_in_frames
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
-from se4lip.io.files import writable_folder
+from se4lip.io.files import run_folder
 from se4lip.metrics.judge import (
     COLUMNS_PER_FRAME,
     FFT_SAMPLES,
@@ -45,7 +45,7 @@ from se4lip.train.corpus import (
 )
 from se4lip.train.devices import machine
 from se4lip.train.loop import LoopConfig, step_seed, train
-from se4lip.train.split import Split, clips_of, digest, open_datasets
+from se4lip.train.split import Split, check_split, clips_of, digest, open_datasets
 from se4lip.types import SAMPLES_PER_FRAME, Clip, InputError, within
 
 
@@ -264,9 +264,11 @@ def train_judge(
         InputError: no data, or such as cannot be read, no clip long enough, a run of another
             configuration.
     """
-    writable_folder(out)
+    run_folder(out)
     torch.manual_seed(recipe.loop.seed)
     sets = open_datasets(datasets)
+    for data in sets:
+        check_split(data, split)
     shortest = recipe.model.window_frames + recipe.late_frames + 1
     corpus = functools.reduce(
         operator.add,

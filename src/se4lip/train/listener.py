@@ -66,6 +66,11 @@ def listener_of(
     if features is None:
         return encoder_listener(encoder, voice)
     name = str(features)
+    if encoder is not None and name != OURS:
+        raise InputError(
+            f"an encoder and features of {name} were given, and a head hears one of them: leave "
+            "--encoder or --features out"
+        )
     if name not in KINDS and Path(features).is_dir():
         return file_listener(Path(features))
     return named_listener(load_features(name, encoder if name == OURS else weights), voice)
@@ -91,7 +96,9 @@ def listener_of_avatar(
         )
     if features is None and trained.features != OURS:
         features = trained.features
-    found = listener_of(encoder, features, weights)
+    # An encoder may also be given to judge sync by.
+    heard = encoder if features in (None, OURS) else None
+    found = listener_of(heard, features, weights)
     if found.identity.features != FILES:
         avatar.check_encoder(found.identity)
     return found

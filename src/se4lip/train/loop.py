@@ -10,6 +10,7 @@ a seed made of the run's seed and ``n``. That is what makes resuming exact.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -26,6 +27,7 @@ from torch import Tensor, distributed, nn
 
 from se4lip.train.checkpoint import CHECKPOINT, Progress, checkpoint_file, numbers, resume, save
 from se4lip.train.devices import is_chief
+from se4lip.train.interruption import put_off
 from se4lip.types import InputError, within
 
 __all__ = ["CHECKPOINT", "LoopConfig", "Task", "duration", "schedule", "step_seed", "train"]
@@ -104,33 +106,42 @@ def train(
     chief = is_chief()
     log = Log(folder if chief else None, config.steps, done, report)
     began = saved_at = time.monotonic()
-    for step in range(done, config.steps):
-        torch.manual_seed(step_seed(config.seed, step))
-        rate = config.learning_rate * schedule(step, config)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["relative_rate"]
-        with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-            loss, figures = task.loss(step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        _average_gradients(module)
-        norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
-        optimizer.step()
-        _update_average(average, module, config.average_decay, step)
-        if step % config.log_every == 0 or step == config.steps - 1:
-            value = _finite(loss, step)
-            log.step(step, {"loss": value, "gradient_norm": norm.item(), "rate": rate, **figures})
-        last = step == config.steps - 1
-        if chief and (last or (step + 1) % config.validate_every == 0):
-            figures = task.validate(_averaged(module, average))
-            log.validation(step, figures)
-            found = numbers(figures)
-        if chief and (last or time.monotonic() - saved_at > config.checkpoint_every_s):
-            _finite(loss, step)  # a spoilt state must not replace a good one
-            saved_at = time.monotonic()
-            come = Progress(step + 1, before.seconds + saved_at - began, found)
-            save(path, identity, come, module, optimizer, average)
-    log.close()
+    with contextlib.closing(log), put_off() as stopping:
+        for step in range(done, config.steps):
+            torch.manual_seed(step_seed(config.seed, step))
+            rate = config.learning_rate * schedule(step, config)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["relative_rate"]
+            with torch.autocast(
+                device.type, autocast or torch.bfloat16, enabled=autocast is not None
+            ):
+                loss, figures = task.loss(step)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            _average_gradients(module)
+            norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
+            optimizer.step()
+            _update_average(average, module, config.average_decay, step)
+            if step % config.log_every == 0 or step == config.steps - 1:
+                value = _finite(loss, step)
+                log.step(
+                    step, {"loss": value, "gradient_norm": norm.item(), "rate": rate, **figures}
+                )
+            last = step == config.steps - 1
+            if chief and (last or (step + 1) % config.validate_every == 0):
+                figures = task.validate(_averaged(module, average))
+                log.validation(step, figures)
+                found = numbers(figures)
+            stops = stopping()
+            if chief and (last or stops or time.monotonic() - saved_at > config.checkpoint_every_s):
+                _finite(loss, step)  # a spoilt state must not replace a good one
+                saved_at = time.monotonic()
+                come = Progress(step + 1, before.seconds + saved_at - began, found)
+                save(path, identity, come, module, optimizer, average)
+                if stops and not last:
+                    log.stopped(step)
+            if stops:
+                break
     if distributed.is_initialized():
         distributed.barrier()
     module.load_state_dict(average)
@@ -231,8 +242,13 @@ class Log:
     def validation(self, step: int, figures: dict[str, float]) -> None:
         self._scalars("validation", step, figures)
         if not self.silent:
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            self.report(f"validation at step {step + 1}  {shown}")
+            known = {name: value for name, value in figures.items() if not math.isnan(value)}
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in known.items())
+            self.report(f"validation at step {step + 1}  {shown or 'nothing was kept out for it'}")
+
+    def stopped(self, step: int) -> None:
+        come = f"stopped and saved at step {step + 1} of {self.steps}"
+        self.report(f"{come}: give the same command again to go on")
 
     def _scalars(self, group: str, step: int, figures: dict[str, float]) -> None:
         if self.folder is not None:

@@ -50,6 +50,15 @@ def clips_of(data: Dataset, split: Split) -> list[str]:
     return [clip for clip in data.names if data.source(clip).name in chosen]
 
 
+def check_split(data: Dataset, split: Split) -> None:
+    """Raises: InputError when no clip of ``data`` is in ``split``."""
+    if not clips_of(data, split):
+        raise InputError(
+            f"data set {data.path} has no clip in split {split!r}: prepare more recordings (of "
+            f"fewer than {EVERY} none is kept out), or choose another split"
+        )
+
+
 def open_datasets(paths: Sequence[Path]) -> list[Dataset]:
     """The data sets in ``paths``, one at least.
 
