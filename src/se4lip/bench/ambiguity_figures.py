@@ -39,14 +39,16 @@ _AXES = 96  # of a row, kept for the window of eight: what more a row has, its n
 
 @dataclass(frozen=True)
 class AmbiguityConfig:
-    """Attributes:
-    features: Names, ours first.
-    train_clips: As many, evenly spread, fit the linear maps.
-    validation_clips: As many choose the maps' penalty.
-    test_clips: As many are judged, all of the split by default.
-    pairs: Of frames, for the areas under the curve.
-    resamples: Of test clips, for the intervals.
-    seed: Of pairs and resamples.
+    """What is measured, and on how much.
+
+    Attributes:
+        features: Names, ours first.
+        train_clips: As many, evenly spread, fit the linear maps.
+        validation_clips: As many choose the maps' penalty.
+        test_clips: As many are judged, all of the split by default.
+        pairs: Of frames, for the areas under the curve.
+        resamples: Of test clips, for the intervals.
+        seed: Of pairs and resamples.
     """
 
     features: tuple[str, ...] = COMPARED

@@ -12,19 +12,21 @@ from se4lip.types import InputError
 
 @dataclass(frozen=True)
 class FeaturesConfig:
-    """Attributes:
-    features: Names, ours first.
-    encoders: Further encoders of ours, NAME=FILE each: rows of their own, never rivals.
-    seeds: Runs of each.
-    steps: Of each run.
-    train_takes: As many teach, evenly spread; all of the split by default.
-    voices: Other voices in which each take is also heard, half of them in noise.
-    sounds: Noises alone, in which the mouth is to rest.
-    test_takes: As many are asked about; all of the split by default.
-    other_clips: As many of each other data set.
-    drawn_takes: As many are also drawn by each head, in their own and in another voice.
-    drawn_seeds: With as many seeds; with all of them by default.
-    folds: Of a data set with fewer than ten recordings, all of which is asked about.
+    """What is compared, and how much of it.
+
+    Attributes:
+        features: Names, ours first.
+        encoders: Further encoders of ours, NAME=FILE each: rows of their own, never rivals.
+        seeds: Runs of each.
+        steps: Of each run.
+        train_takes: As many teach, evenly spread; all of the split by default.
+        voices: Other voices in which each take is also heard, half of them in noise.
+        sounds: Noises alone, in which the mouth is to rest.
+        test_takes: As many are asked about; all of the split by default.
+        other_clips: As many of each other data set.
+        drawn_takes: As many are also drawn by each head, in their own and in another voice.
+        drawn_seeds: With as many seeds; with all of them by default.
+        folds: Of a data set with fewer than ten recordings, all of which is asked about.
     """
 
     features: tuple[str, ...] = COMPARED

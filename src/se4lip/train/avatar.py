@@ -61,10 +61,8 @@ class AvatarRecipe:
     canonical: CanonicalConfig = field(default_factory=CanonicalConfig)
     curves: int = 12  # nonlinear functions of a code (`splat.deform`)
     sways: bool = True  # hair, neck and torso go with the head's pose (`head.sway`)
-    # of the speech window; None is that of the head whose hearing it begins with, else 64
-    hidden: int | None = None
-    # other voices in which each take is also heard, so that any voice moves the lips
-    voices: int = 2
+    hidden: int | None = None  # of the speech window; None is as another head has, else 64
+    voices: int = 2  # other voices in which each take is heard too, so that any moves the lips
     voice: SpeechAugmentConfig = OTHER_VOICES
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     certainty: float = 3.0  # of somebody speaking, within a second (`head.gate`)

@@ -30,14 +30,16 @@ _LOOKS_FROM_CLIPS = 20  # fewer clips are one look
 
 @dataclass(frozen=True)
 class MaterialConfig:
-    """Attributes:
-    size_px: Pictures are squares of this size.
-    pictures: As many as are kept to learn the appearance from.
-    one_look_clips: Of many clips, as many as look most alike show what the person looks like.
-        All of them teach how the person speaks.
-    mouth_codes: Numbers that describe a mouth.
-    look_codes: Numbers that describe what still differs between clips of one look.
-    replay_s: How much head motion is kept to be replayed.
+    """What of the recordings a head is made from, and how much of it.
+
+    Attributes:
+        size_px: Pictures are squares of this size.
+        pictures: As many as are kept to learn the appearance from.
+        one_look_clips: Of many clips, as many as look most alike show what the person looks like.
+            All of them teach how the person speaks.
+        mouth_codes: Numbers that describe a mouth.
+        look_codes: Numbers that describe what still differs between clips of one look.
+        replay_s: How much head motion is kept to be replayed.
     """
 
     size_px: int = 256

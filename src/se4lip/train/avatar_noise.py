@@ -23,14 +23,16 @@ _SILENT_RMS = 10 ** (-80 / 20)
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """Attributes:
-    sounds: How many sounds are made; each is heard alone, and all of them under speech.
-    seconds: Length of each, and of the pieces into which recordings are cut.
-    level_db: RMS of a sound alone, of full scale.
-    under: Share of a take's other voices, and of unfilmed speech, heard in one of the sounds.
-    snr_db: Level of the speech over such a sound.
-    before_s: How long such a sound is heard before the take.
-    after_s: And after it.
+    """Sounds that nobody speaks, in which the mouth learns to rest and under which it hears.
+
+    Attributes:
+        sounds: How many sounds are made; each is heard alone, and all of them under speech.
+        seconds: Length of each, and of the pieces into which recordings are cut.
+        level_db: RMS of a sound alone, of full scale.
+        under: Share of a take's other voices, and of unfilmed speech, heard in one of the sounds.
+        snr_db: Level of the speech over such a sound.
+        before_s: How long such a sound is heard before the take.
+        after_s: And after it.
     """
 
     sounds: int = 480
