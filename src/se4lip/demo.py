@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import importlib.resources
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 
-from se4lip.artifacts.avatar import SHIPPED
+from se4lip.artifacts.avatar import SHIPPED, Avatar, load_avatar
 from se4lip.audio.spectrogram import SpectrogramConfig, log_power, power_spectrogram
 from se4lip.encode_speech import encode
+from se4lip.face.pose import apply, project_px
+from se4lip.head.motion import there_and_back
 from se4lip.io.files import writable_folder
 from se4lip.io.pictures import contact_sheet, save_picture
 from se4lip.io.video import iter_heard, read_frames
+from se4lip.mesh import LIPS
 from se4lip.speak_audio import speak
 from se4lip.types import FRAME_RATE_HZ
 
@@ -58,10 +61,10 @@ def demo(
         InputError: sound that cannot be read, or a folder that cannot be written.
     """
     writable_folder(out)
-    said = audio or shipped_speech()
+    said, head = audio or shipped_speech(), load_avatar(avatar or SHIPPED)
     video, sheet = out / "demo.mp4", out / "speech-becoming-lips.png"
     spoken = speak(
-        avatar or SHIPPED,
+        head,
         said,
         video,
         size_px,
@@ -69,12 +72,15 @@ def demo(
         label=label,
         credentials=credentials,
     )
-    save_picture(sheet, speech_becoming_lips(said, video))
+    save_picture(sheet, speech_becoming_lips(said, video, head))
     return Demo(video, sheet, spoken.frames / FRAME_RATE_HZ, spoken.frames_per_s)
 
 
-def speech_becoming_lips(audio: Path, video: Path, longest_s: float = 6.0) -> Picture:
-    """One picture of the way: spectrogram, features, and the frames of the head they moved."""
+def speech_becoming_lips(
+    audio: Path, video: Path, avatar: Avatar, longest_s: float = 6.0
+) -> Picture:
+    """One picture of the way: spectrogram, features, the frames of the head they moved, and its
+    lips."""
     samples = next(iter_heard(audio, longest_s)).samples  # of hours, only what is drawn
     samples = np.pad(samples, (0, max(0, _SHORTEST_SAMPLES - len(samples))))
     features = encode(samples, 16_000)[: int(longest_s * FRAME_RATE_HZ)]
@@ -95,8 +101,26 @@ def speech_becoming_lips(audio: Path, video: Path, longest_s: float = 6.0) -> Pi
                 [_heat_map(_main_axes(features, 24).T, 96)],
             ),
             ("the head they move (synthetic)", [_small(frame, side) for frame in frames]),
+            ("its lips", [_small(mouth, side) for mouth in _mouths(avatar, frames, chosen)]),
         ]
     )
+
+
+def _mouths(
+    avatar: Avatar, frames: Sequence[Picture], times: Int[np.ndarray, " N"]
+) -> Iterator[Picture]:
+    """Cut out of frames of ``speak``, whose heads move as the replay does."""
+    camera, lips_cm = avatar.head.camera, avatar.person.mouth.shape_cm[list(LIPS)]
+    rows = np.concatenate([there_and_back(len(avatar.replay), int(t), 1) for t in times])
+    points = project_px(camera, apply(avatar.replay[rows].camera_from_head, lips_cm))
+    points *= frames[0].shape[0] / camera.height_px
+    width, height = (round(share * np.ptp(points[..., 0], axis=1).max()) for share in (1.5, 1.05))
+    for frame, (x, y) in zip(frames, points.mean(1), strict=True):
+        left, top = (
+            int(np.clip(middle - size / 2, 0, max(0, whole - size)))
+            for middle, size, whole in ((x, width, frame.shape[1]), (y, height, frame.shape[0]))
+        )
+        yield np.ascontiguousarray(frame[top : top + height, left : left + width])
 
 
 def _main_axes(features: Float32[np.ndarray, "T D"], count: int) -> Float[np.ndarray, "T count"]:
