@@ -127,6 +127,16 @@ def test_an_interval_holds_the_truth_as_often_as_it_says():
     assert held >= 52
 
 
+def test_resamples_that_know_no_figure_are_not_left_out_of_an_interval():
+    """Closures of one recording in ten: a third of the resamples hold none of them."""
+    counts = [{"closed": 3.0, "missed": 1.0, "wrong": 0.0}] + 9 * [
+        {"closed": 0.0, "missed": 0.0, "wrong": 0.0}
+    ]
+    clips = {f"clip{i}": {"recording": f"r{i}", **one} for i, one in enumerate(counts)}
+    found = gain([clips], [clips], closure_f1())
+    assert found.percent == 0 and np.isnan([found.low, found.high]).all()
+
+
 def test_pieces_of_one_recording_are_drawn_together():
     """Twenty pieces of eight recordings know no more than eight clips."""
     random = np.random.default_rng(1)
