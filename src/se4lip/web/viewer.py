@@ -45,7 +45,7 @@ Opener = Callable[[Avatar, int, LiveConfig, Executor], LiveHead]
 _MESSAGES_HZ = 200
 _COMMANDS_HZ = 5  # flushes and interruptions: each lets a head begin anew
 _FAREWELL_S = 5.0
-_ON_THE_WAY = 6  # pictures sent and not seen yet: more would wait in a link that is too slow
+_ON_THE_WAY_S = 0.25  # of the oldest picture not seen yet: more would wait in a link too slow
 _GONE_S = 15.0  # without a picture that was seen, or taken
 _LONGEST_REASON = 120  # bytes; a close frame holds 123
 
@@ -155,20 +155,21 @@ class Way:
     """Pictures between here and a viewer who says which were seen. Buffers on the way hold seconds
     of them; of a viewer who says nothing it is not known."""
 
-    sent: deque[int] = field(default_factory=deque)
+    sent: deque[tuple[int, float]] = field(default_factory=deque)  # indices, and when
     skipped: int = 0  # left out because the way was full
     seen_s: float | None = None  # when one was seen last
 
     def seen(self, index: int) -> None:
         self.seen_s = time.monotonic()
-        while self.sent and self.sent[0] <= index:
+        while self.sent and self.sent[0][0] <= index:
             self.sent.popleft()
 
     def has_room(self) -> bool:
         """Raises: Refused when nothing was seen for long."""
-        if self.seen_s is None or len(self.sent) < _ON_THE_WAY:
+        now = time.monotonic()
+        if self.seen_s is None or not self.sent or now - self.sent[0][1] < _ON_THE_WAY_S:
             return True
-        if time.monotonic() - self.seen_s > _GONE_S:
+        if now - self.seen_s > _GONE_S:
             raise Refused(f"no picture was seen for {_GONE_S:g} s: the connection is too slow")
         self.skipped += 1
         return False
@@ -208,7 +209,7 @@ async def _show(socket: WebSocketResponse, head: LiveHead, way: Way, quality: in
         if not way.has_room():
             continue
         jpeg, skipped = as_sent(frame.picture), head.skipped + way.skipped
-        way.sent.append(frame.index)
+        way.sent.append((frame.index, time.monotonic()))
         message = frame_message(frame, skipped, jpeg, time.monotonic())
         try:
             async with asyncio.timeout(_GONE_S):
