@@ -18,6 +18,7 @@ from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.evaluate import EvaluateConfig
 from se4lip.evaluate_avatar import curves, drawn_on, evaluate_avatar
 from se4lip.face.tracker import Face
+from se4lip.metrics.report import FIGURES
 from se4lip.rendered_takes import Rendered
 from se4lip.train.avatar import train_avatar
 from se4lip.types import InputError
@@ -102,6 +103,17 @@ def command(made: Path, monkeypatch: pytest.MonkeyPatch, *flags: object) -> int:
     judges = "--features", made / "features", "--encoder", made / "encoder.safetensors"
     given = ("evaluate", "avatar", *files, *judges, "--all-looks", "--json", *flags)
     return cli.main([str(part) for part in given])
+
+
+def test_figures_are_called_as_in_evaluate_video(made, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(
+        "se4lip.commands.evaluate_avatar.print_json", lambda plain: told.append(set(plain))
+    )
+    told: list[set[str]] = []
+    assert command(made, monkeypatch) == 0
+    other = {"avatar", "dataset", "split", "driver", "takes", "takes_of_other_looks", "frames"}
+    plain = {key.removeprefix("real_") for key in told[0]} - other
+    assert plain - set(FIGURES) == {"silent_frames", "not_computed"}
 
 
 def test_the_command_writes_curves(made, tmp_path, monkeypatch, capsys) -> None:

@@ -122,36 +122,35 @@ def _pictures(ours: Watched, real: Watched | None, config: EvaluateConfig) -> It
     lpips = functools.cache(functools.partial(_lpips, config))
     mean = functools.partial(mean_known, infinite=True)
     backbone = config.lpips
-    # fmt: off
-    yield from compared(ours, real, (
-        ("psnr_db", "PSNR, dB", "higher", lambda a, b: mean(compare(a, b)["psnr"])),
-        ("ssim", "SSIM", "higher", lambda a, b: mean(compare(a, b)["ssim"])),
-        ("psnr_mouth_db", "PSNR of the mouth, dB", "higher",
-         lambda a, b: mean(compare(a, b)["psnr_mouth"])),
-        ("ssim_mouth", "SSIM of the mouth", "higher",
-         lambda a, b: mean(compare(a, b)["ssim_mouth"])),
-        (f"lpips_{backbone}", f"LPIPS ({backbone})", "lower", lambda a, b: mean(lpips(a, b))),
-    ))
-    # fmt: on
+    yield from compared(
+        ours,
+        real,
+        (
+            ("psnr_db", lambda a, b: mean(compare(a, b)["psnr"])),
+            ("ssim", lambda a, b: mean(compare(a, b)["ssim"])),
+            ("psnr_mouth_db", lambda a, b: mean(compare(a, b)["psnr_mouth"])),
+            ("ssim_mouth", lambda a, b: mean(compare(a, b)["ssim_mouth"])),
+            (f"lpips_{backbone}", lambda a, b: mean(lpips(a, b))),
+        ),
+    )
 
 
 def _lips(ours: Watched, real: Watched | None, says_else: bool) -> Iterator[Figure]:
-    # fmt: off
-    yield from judged(ours, real, (
-        ("face_seen", "frames with a face", "higher", lambda v: float(v.seen.mean())),
-    ))
-    yield from compared(ours, real, (
-        ("lmd_px256", "LMD, px of a 256-px face", "lower",
-         lambda a, b: landmarks.lip_distance_px256(*_points_framed_alike(a, b))),
-        ("lmd_head_aligned_px256", "LMD, head motion removed", "lower",
-         lambda a, b: landmarks.lip_distance_head_aligned_px256(a.points(), b.points())),
-        ("aperture_correlation", "correlation of lip aperture", "higher",
-         lambda a, b: _correlation(landmarks.lip_aperture, a, b)),
-        ("width_correlation", "correlation of lip width", "higher",
-         lambda a, b: _correlation(landmarks.lip_width, a, b)),
-        ("blendshape_error", "blendshape error, action-unit proxy", "lower",
-         lambda a, b: landmarks.blendshape_error(a.shapes(), b.shapes())),
-    ))
+    yield from judged(ours, real, (("face_seen", lambda v: float(v.seen.mean())),))
+    yield from compared(
+        ours,
+        real,
+        (
+            ("lmd_px256", lambda a, b: landmarks.lip_distance_px256(*_points_framed_alike(a, b))),
+            (
+                "lmd_head_aligned_px256",
+                lambda a, b: landmarks.lip_distance_head_aligned_px256(a.points(), b.points()),
+            ),
+            ("aperture_correlation", lambda a, b: _correlation(landmarks.lip_aperture, a, b)),
+            ("width_correlation", lambda a, b: _correlation(landmarks.lip_width, a, b)),
+            ("blendshape_error", lambda a, b: landmarks.blendshape_error(a.shapes(), b.shapes())),
+        ),
+    )
     # Where both say the same, on the same frames: a re-encoded soundtrack is not silent in quite
     # the same ones.
     theirs = ours if real is None or real.samples is None else real
@@ -159,15 +158,18 @@ def _lips(ours: Watched, real: Watched | None, says_else: bool) -> Iterator[Figu
     def heard(video: Watched) -> np.ndarray:
         return (video if says_else else theirs).speaking()
 
-    yield from judged(ours, real, (
-        ("jitter_px256", "lip jitter, px/frame²", "near the real one",
-         lambda v: landmarks.jitter_px256(v.points())),
-        ("silent_motion_px256", "lip motion in silence, px/frame", "near the real one",
-         lambda v: landmarks.silent_motion_px256(v.points(), heard(v))),
-        ("silent_moving_share", "silent frames in which the mouth moves, share", "lower",
-         lambda v: mean_known(landmarks.moves_in_silence(v.points(), heard(v)))),
-    ))
-    # fmt: on
+    yield from judged(
+        ours,
+        real,
+        (
+            ("jitter_px256", lambda v: landmarks.jitter_px256(v.points())),
+            ("silent_motion_px256", lambda v: landmarks.silent_motion_px256(v.points(), heard(v))),
+            (
+                "silent_moving_share",
+                lambda v: mean_known(landmarks.moves_in_silence(v.points(), heard(v))),
+            ),
+        ),
+    )
 
 
 def _closure(ours: Watched, real: Watched | None, phones: list[closure.Phone]) -> Iterator[Figure]:
@@ -179,14 +181,15 @@ def _closure(ours: Watched, real: Watched | None, phones: list[closure.Phone]) -
         threshold = closure.closed_below(landmarks.lip_aperture(real.points()))
         return closure.count_closures(landmarks.lip_aperture(video.points()), phones, threshold)
 
-    # fmt: off
-    yield from judged(ours, real, (
-        ("closure_f1", "closure on b, m, p: F1", "higher", lambda v: counts(v).f1),
-        ("closure_recall", "closure on b, m, p: recall", "higher", lambda v: counts(v).recall),
-        ("closure_precision", "closure on b, m, p: precision", "higher",
-         lambda v: counts(v).precision),
-    ))
-    # fmt: on
+    yield from judged(
+        ours,
+        real,
+        (
+            ("closure_f1", lambda v: counts(v).f1),
+            ("closure_recall", lambda v: counts(v).recall),
+            ("closure_precision", lambda v: counts(v).precision),
+        ),
+    )
 
 
 # --- how they are measured -----------------------------------------------------------------------

@@ -40,23 +40,22 @@ def sync_figures(
     own = functools.cache(functools.partial(encoder_reading, encoder))
     second = functools.cache(functools.partial(judge_reading, judge))
     score = functools.cache(functools.partial(syncnet_score, syncnet_weights, fetch))
-    # fmt: off
-    yield from judged(ours, real, (
-        ("sync_offset_frames", "SE4Lip sync: offset, frames", "near 0",
-         lambda v: own(v).offset_frames),
-        ("sync_confidence", "SE4Lip sync: confidence", "higher", lambda v: own(v).confidence),
-        ("sync_distance", "SE4Lip sync: distance", "lower", lambda v: own(v).distance),
-        ("sync_lead", "SE4Lip sync: lead, standard errors", "higher", lambda v: own(v).lead),
-        ("judge_offset_frames", "second judge: offset, frames", "near 0",
-         lambda v: second(v).offset_frames),
-        ("judge_confidence", "second judge: confidence", "higher", lambda v: second(v).confidence),
-        ("judge_distance", "second judge: distance", "lower", lambda v: second(v).distance),
-        ("syncnet_offset_frames", "SyncNet: offset, frames", "near 0",
-         lambda v: score(v).offset_frames),
-        ("lse_c", "LSE-C, SyncNet's confidence", "higher", lambda v: score(v).lse_c),
-        ("lse_d", "LSE-D, SyncNet's distance", "lower", lambda v: score(v).lse_d),
-    ))
-    # fmt: on
+    yield from judged(
+        ours,
+        real,
+        (
+            ("sync_offset_frames", lambda v: own(v).offset_frames),
+            ("sync_confidence", lambda v: own(v).confidence),
+            ("sync_distance", lambda v: own(v).distance),
+            ("sync_lead", lambda v: own(v).lead),
+            ("judge_offset_frames", lambda v: second(v).offset_frames),
+            ("judge_confidence", lambda v: second(v).confidence),
+            ("judge_distance", lambda v: second(v).distance),
+            ("syncnet_offset_frames", lambda v: score(v).offset_frames),
+            ("lse_c", lambda v: score(v).lse_c),
+            ("lse_d", lambda v: score(v).lse_d),
+        ),
+    )
 
 
 def enough_face(seen: Bool[np.ndarray, " T"], what: str) -> None:

@@ -19,6 +19,7 @@ from se4lip.io.dataset import open_dataset
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.io.video_writing import writable_video, write_video
+from se4lip.metrics.report import FIGURES
 from se4lip.plots import need_matplotlib
 from se4lip.prepare import mediapipe_tracker
 from se4lip.rendered_takes import Rendered, sound_of
@@ -117,16 +118,19 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
         if json:
             print_json(report.plain())
             return code
-        table = Table("figure", "rendered", "real", box=None)
+        table = Table("figure", "rendered", "real", "better", box=None)
         plain = report.plain()
         why = plain.pop("not_computed")
         for key, value in plain.items():
             if not key.startswith("real_"):
+                label, better = FIGURES.get(key, (key.replace("_", " "), ""))
                 real = plain.get(f"real_{key}")
-                table.add_row(key, _shown(value), "" if real is None else _shown(real))
+                table.add_row(label, _shown(value), "" if real is None else _shown(real), better)
         Console().print(table)
         for key, reason in why.items():
-            print(f"not computed: {key}: {reason}")
+            of = "the real video's " if key.startswith("real_") else ""
+            label, _ = FIGURES.get(key.removeprefix("real_"), (key, ""))
+            print(f"not computed: {of}{label}: {reason}")
         if code:
             print(f"no face in any drawn frame: is {dataset} what {avatar} was made from?")
         return code

@@ -16,6 +16,41 @@ from se4lip.types import InputError
 Better = Literal["higher", "lower", "near 0", "near the real one"]
 V = TypeVar("V")
 
+# What figures are called, and which are better, wherever they are told.
+FIGURES: dict[str, tuple[str, Better]] = {
+    "psnr_db": ("PSNR, dB", "higher"),
+    "ssim": ("SSIM", "higher"),
+    "psnr_mouth_db": ("PSNR of the mouth, dB", "higher"),
+    "ssim_mouth": ("SSIM of the mouth", "higher"),
+    "face_seen": ("frames with a face", "higher"),
+    "lpips": ("LPIPS", "lower"),
+    "lpips_alex": ("LPIPS (alex)", "lower"),
+    "lpips_vgg": ("LPIPS (vgg)", "lower"),
+    "lmd_px256": ("LMD, px of a 256-px face", "lower"),
+    "lmd_head_aligned_px256": ("LMD, head motion removed", "lower"),
+    "aperture_correlation": ("correlation of lip aperture", "higher"),
+    "width_correlation": ("correlation of lip width", "higher"),
+    "blendshape_error": ("blendshape error, action-unit proxy", "lower"),
+    "jitter_px256": ("lip jitter, px/frame²", "near the real one"),
+    "silent_motion_px256": ("lip motion in silence, px/frame", "near the real one"),
+    "silent_moving_share": ("silent frames in which the mouth moves, share", "lower"),
+    "silent_moving_share_told": ("the same by the head's own codes, share", "lower"),
+    "closure_f1": ("closure on b, m, p: F1", "higher"),
+    "closure_recall": ("closure on b, m, p: recall", "higher"),
+    "closure_precision": ("closure on b, m, p: precision", "higher"),
+    "sync_offset_frames": ("SE4Lip sync: offset, frames", "near 0"),
+    "sync_confidence": ("SE4Lip sync: confidence", "higher"),
+    "sync_distance": ("SE4Lip sync: distance", "lower"),
+    "sync_lead": ("SE4Lip sync: lead, standard errors", "higher"),
+    "sync_within_one_frame": ("SE4Lip sync: within one frame, share", "higher"),
+    "judge_offset_frames": ("second judge: offset, frames", "near 0"),
+    "judge_confidence": ("second judge: confidence", "higher"),
+    "judge_distance": ("second judge: distance", "lower"),
+    "syncnet_offset_frames": ("SyncNet: offset, frames", "near 0"),
+    "lse_c": ("LSE-C, SyncNet's confidence", "higher"),
+    "lse_d": ("LSE-D, SyncNet's distance", "lower"),
+}
+
 
 def mean_known(values: Iterable[float] | Float[np.ndarray, "..."], infinite: bool = False) -> float:
     """Of those that are known, NaN if none is. A frame without an error has an infinite PSNR; it
@@ -61,25 +96,25 @@ class Figure:
 def judged(
     ours: V,
     real: V | None,
-    rows: Iterable[tuple[str, str, Better, Callable[[V], float]]],
+    rows: Iterable[tuple[str, Callable[[V], float]]],
 ) -> Iterator[Figure]:
     """Figures that each video has by itself."""
-    for key, label, better, measure in rows:
+    for key, measure in rows:
         theirs = None if real is None else Value.of(functools.partial(measure, real))
-        yield Figure(key, label, better, Value.of(functools.partial(measure, ours)), theirs)
+        yield Figure(key, *FIGURES[key], Value.of(functools.partial(measure, ours)), theirs)
 
 
 def compared(
     ours: V,
     real: V | None,
-    rows: Iterable[tuple[str, str, Better, Callable[[V, V], float]]],
+    rows: Iterable[tuple[str, Callable[[V, V], float]]],
 ) -> Iterator[Figure]:
     """Figures of how far ``ours`` is from ``real``."""
-    for key, label, better, measure in rows:
+    for key, measure in rows:
         value = Value(None, "needs --reference")
         if real is not None:
             value = Value.of(functools.partial(measure, ours, real))
-        yield Figure(key, label, better, value, None)
+        yield Figure(key, *FIGURES[key], value, None)
 
 
 @dataclass(frozen=True)
