@@ -235,6 +235,21 @@ def test_sound_that_is_missing_or_silent_is_named(folder: Path) -> None:
     )
 
 
+def test_other_speech_than_the_real_videos_is_silent_where_it_is_silent(tmp_path: Path) -> None:
+    """Ours speaks in the first two seconds, the real one in the last two; either rests else."""
+    times, noise = np.arange(100) / 25, 0.3 * np.random.default_rng(2).normal(size=4 * 48_000)
+    talk = np.where(np.arange(100) < 50, 0.5 + 0.5 * np.sin(np.arange(100)), 0.0)
+    first = np.where(np.arange(len(noise)) < 2 * 48_000, noise, 0).clip(-1, 1).astype(np.float32)
+    ours = record(tmp_path / "ours.mp4", _pictures(talk), times, first)
+    record(tmp_path / "real.mp4", _pictures(talk[::-1]), times, first[::-1].copy())
+    save_encoder(tmp_path / "encoder.safetensors", SE4Lip(SE4LipConfig()).eval(), {})
+    report = _judge(tmp_path, "ours.mp4", "real.mp4", audio=ours)
+    moving = report["silent_moving_share"]
+    assert (moving.predicted.number, moving.real.number) == (0, 0)
+    unsaid = _judge(tmp_path, "ours.mp4", "real.mp4")["silent_moving_share"]
+    assert unsaid.predicted.number > 0.4  # it should say what the real one says
+
+
 def test_videos_of_different_length_are_refused_beyond_two_frames(folder: Path) -> None:
     with pytest.raises(InputError) as wrong:
         _judge(folder, "short.mp4", "real.mp4")
