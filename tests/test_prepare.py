@@ -228,6 +228,16 @@ def test_wrong_inputs_are_refused_before_anything_is_made(tmp_path):
     assert not out.exists()
 
 
+def test_an_empty_folder_that_was_there_stays(tmp_path):
+    faceless = talk(tmp_path / "v" / "a.mp4", pictures=[draw(red=None)] * 30)
+    for out in (tmp_path / "there", tmp_path / "new" / "set"):
+        if out.name == "there":
+            out.mkdir()
+        with pytest.raises(InputError, match="not one clip could be prepared"):
+            run([faceless], out)
+        assert out.exists() is (out.name == "there")
+
+
 def test_wrong_outputs_are_refused_before_any_work(tmp_path):
     video = talk(tmp_path / "v" / "a.mp4")
     (tmp_path / "file").touch()

@@ -87,6 +87,7 @@ def prepare(
     recordings = _recordings(sources)
     _known(out)
     writable_folder(out)
+    fresh = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     with only_one(out, "data set"):
         try:
@@ -118,8 +119,9 @@ def prepare(
                 elapsed_s=time.monotonic() - began_s,
             )
         finally:
-            with contextlib.suppress(OSError):  # it holds something: good
-                out.rmdir()
+            if fresh:
+                with contextlib.suppress(OSError):  # it holds something: good
+                    out.rmdir()
 
 
 def _save_all(
