@@ -120,6 +120,21 @@ def test_sound_in_long_chunks_has_no_silence_put_into_it(chunk_s):
     np.testing.assert_array_equal(sound[first : last + 1], samples[: last + 1 - first])
 
 
+def test_a_head_that_is_stirred_as_it_is_closed_ends_all_the_same():
+    """An interruption and the end in one turn of the loop, as when a viewer is sent away."""
+
+    async def story():
+        for _ in range(20):
+            async with head(patience_s=30.0) as live:
+                await live.push(noise(320))
+                await asyncio.sleep(0.05)  # it waits for more sound
+                live.interrupt()
+                async with asyncio.timeout(5):
+                    await live.close()
+
+    asyncio.run(story())
+
+
 def test_all_who_wait_for_frames_hear_of_the_end():
     async def story():
         async with head() as live:

@@ -157,8 +157,10 @@ class LiveHead:
                     await self._outbox.put((turn, frame))
                     continue
                 timeout = max(0.0, self._work.wake_at - time.monotonic())
+                # Not `wait_for`: Python 3.11's loses a `close` that comes as something stirs.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stirred.wait(), timeout)
+                    async with asyncio.timeout(timeout):
+                        await self._stirred.wait()
         finally:
             self._room.set()
             if self._outbox.empty():  # wakes a consumer that waits
