@@ -64,19 +64,13 @@ def _offset(sections: Sequence[Section], one: dict[str, Any]) -> float:
     """How many frames later than in the real video the sound lies, by the second judge: confidence
     is read where lips and sound fit best, wherever that is. NaN of SyncNet, which is asked clip by
     clip."""
-    for section in sections:
-        if one["figure"] == "judge_confidence" and (section.head, section.what) == (
-            *(one["head"], one["set"]),
-        ):
-            rows = section.rows[one["features"]]
-            ours, real = (
-                per_seed(rows, statistic)
-                for statistic in (JUDGE_OFFSET.statistic, JUDGE_OFFSET.real)
-                if statistic is not None
-            )
-            if len(ours) and len(real):
-                return float(max(ours - real.mean(), key=abs))
-    return math.nan
+    real = JUDGE_OFFSET.real
+    if one["figure"] != "judge_confidence" or real is None:
+        return math.nan
+    section = next(s for s in sections if (s.head, s.what) == (one["head"], one["set"]))
+    rows = section.rows[one["features"]]
+    ours, theirs = per_seed(rows, JUDGE_OFFSET.statistic), per_seed(rows, real)
+    return float(max(ours - theirs.mean(), key=abs)) if len(ours) and len(theirs) else math.nan
 
 
 def met(found: Gain, percent: float, offset_frames: float = math.nan) -> str:

@@ -69,7 +69,7 @@ def read_clip(file: Path, frames: int) -> tuple[dict[str, np.ndarray], dict[str,
     try:
         tensors = safetensors.numpy.load(content)
         size = int.from_bytes(content[:8], "little")
-        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["se4lip"])
+        header = _header(content[8 : 8 + size])
         if header["format"] != f"{FORMAT}-clip":
             raise ValueError
         header["width_px"], header["height_px"] = int(header["width_px"]), int(header["height_px"])
@@ -89,10 +89,15 @@ def read_size_px(file: Path) -> tuple[int, int]:
     try:
         with existing_file(file, "clip").open("rb") as opened:
             head = opened.read(int.from_bytes(opened.read(8), "little") % (1 << 24))
-        header = json.loads(json.loads(head)["__metadata__"]["se4lip"])
+        header = _header(head)
         return int(header["width_px"]), int(header["height_px"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"clip {file} is damaged: prepare the data set again") from error
+
+
+def _header(head: bytes) -> dict[str, Any]:
+    """What `write_clip` has put into the head of a safetensors file."""
+    return json.loads(json.loads(head)["__metadata__"]["se4lip"])
 
 
 def check_version(found: dict[str, Any], what: str) -> None:
