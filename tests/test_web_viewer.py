@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import time
+from collections import deque
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -241,3 +242,40 @@ def test_it_listens_where_only_this_machine_can_reach_it():
                     await asyncio.wait_for(asyncio.open_connection(outer, address.port), 2)
 
     asyncio.run(story())
+
+
+def test_who_says_what_was_seen_is_sent_no_more_than_the_way_holds():
+    """A slow link, which holds five pictures a second. The delay stays, frames do not."""
+
+    async def story():
+        async with server() as (opened, session), joined(session, opened.url) as viewer:
+            await entered(viewer)
+            unseen, found = deque(), []
+            for _ in range(24):
+                note, _ = (await pictures(viewer, 1))[0]
+                unseen.append(note.index)
+                found.append(note)
+                await asyncio.sleep(0.2)
+                await viewer.send_json({"seen": unseen.popleft()})
+            return found
+
+    found = asyncio.run(story())
+    assert found[-1].skipped > 50
+    assert found[-1].index - found[0].index >= 24 + found[-1].skipped - found[0].skipped - 1
+    assert all(note.held_ms < 500 for note in found)
+
+
+def test_who_sees_nothing_for_long_is_sent_away(monkeypatch):
+    monkeypatch.setattr("se4lip.web.viewer._GONE_S", 0.5)
+
+    async def story():
+        async with server() as (opened, session), joined(session, opened.url) as viewer:
+            await entered(viewer)
+            await viewer.send_json({"seen": 0})
+            said, code, _ = await ending(viewer)
+            await until(lambda: opened.house.places == 3)
+            return said, code
+
+    said, code = asyncio.run(story())
+    assert said == {"refused": "no picture was seen for 0.5 s: the connection is too slow"}
+    assert code == 1008
