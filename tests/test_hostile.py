@@ -324,6 +324,14 @@ def test_the_folder_of_a_run_stands_for_its_avatar(tmp_path):
     assert load_avatar(tmp_path).sha256 == load_avatar(SHIPPED).sha256
 
 
+def test_a_folder_without_an_avatar_is_told_before_what_is_no_sound(tmp_path, capsys):
+    speak = ("speak", tmp_path, tmp_path / "nothing.wav", "-o", tmp_path / "out.mp4")
+    assert refused(capsys, tmp_path, *speak) == (
+        f"the folder {tmp_path} holds no avatar.safetensors: give one that `se4lip train avatar -o` "
+        "wrote, or let it end first"
+    )
+
+
 def test_a_device_is_not_replaced_by_a_file(place, tmp_path, capsys):
     pipe = tmp_path / "pipe.npy"
     os.mkfifo(pipe)

@@ -97,7 +97,7 @@ def avatar_file(given: Path | str) -> Path:
     """``given``, the avatar in the folder of a run, or the shipped one when it is only named.
 
     Raises:
-        InputError: there is nothing of that name.
+        InputError: there is nothing of that name, or a folder without an avatar.
     """
     path = Path(given)
     if str(given) == SHIPPED and not path.exists():
@@ -108,6 +108,11 @@ def avatar_file(given: Path | str) -> Path:
         raise InputError(
             f"there is no avatar {given}: give a file that `se4lip train avatar` wrote, or "
             f"{SHIPPED}, who comes with the package"
+        )
+    if path.is_dir():
+        raise InputError(
+            f"the folder {given} holds no {AVATAR_FILE}: give one that `se4lip train avatar -o` "
+            "wrote, or let it end first"
         )
     return path
 
