@@ -327,8 +327,8 @@ def test_the_folder_of_a_run_stands_for_its_avatar(tmp_path):
 def test_a_folder_without_an_avatar_is_told_before_what_is_no_sound(tmp_path, capsys):
     speak = ("speak", tmp_path, tmp_path / "nothing.wav", "-o", tmp_path / "out.mp4")
     assert refused(capsys, tmp_path, *speak) == (
-        f"the folder {tmp_path} holds no avatar.safetensors: give one that `se4lip train avatar -o` "
-        "wrote, or let it end first"
+        f"the folder {tmp_path} holds no avatar.safetensors: give one that `se4lip train avatar "
+        "-o` wrote, or let it end first"
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from puppet import make_dataset
 from se4lip import cli
-from se4lip.artifacts.encoder import load_encoder, save_encoder
+from se4lip.artifacts.encoder import encoder_identity, load_encoder, save_encoder
 from se4lip.audio.augment import (
     SpeechAugmentConfig,
     augment_speech,
@@ -24,6 +24,7 @@ from se4lip.encoder.speech import SpeechEncoderConfig
 from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictures, draw_lips
 from se4lip.face.contour import mirrored_columns
 from se4lip.io.dataset import open_dataset, set_av_offset
+from se4lip.io.weights import read_header
 from se4lip.train.corpus import (
     Corpus,
     Stretches,
@@ -326,6 +327,26 @@ def test_weights_of_another_shape_are_no_start(tmp_path):
     assert all(torch.equal(value, saved[name]) for name, value in begun.state_dict().items())
     with pytest.raises(InputError, match="was made with another model configuration"):
         take_up(SE4Lip(SE4LipConfig()), file)
+
+
+def test_lips_learn_on_and_what_is_heard_stays_to_the_bit(tmp_path):
+    data = make_dataset(tmp_path / "me", recordings=2, frames=60)
+    first = train_encoder([data], tmp_path / "first", recipe(steps=2), device="cpu")
+    held = recipe(steps=3, hold_speech=True)
+    file = train_encoder([data], tmp_path / "held", held, device="cpu", start=first)
+    before, after = load_encoder(first).state_dict(), load_encoder(file).state_dict()
+    stayed = {name for name, value in before.items() if torch.equal(value, after[name])}
+    assert {n for n in before if n.startswith(("speech.", "read_contour."))} <= stayed
+    assert "lips.from_contour.0.weight" not in stayed  # the puppet is no picture
+    # Heads that hear the first go on hearing, whatever else is trained of it.
+    assert encoder_identity(file).sha256 == encoder_identity(first).sha256
+    again = train_encoder([data], tmp_path / "again", held, device="cpu", start=file)
+    assert encoder_identity(again).sha256 == encoder_identity(first).sha256
+    other = train_encoder([data], tmp_path / "other", recipe(steps=1), device="cpu", start=file)
+    assert encoder_identity(other).sha256 == read_header(other).sha256
+    with pytest.raises(InputError, match="to stay as it is, and none was given: name its weights"):
+        train_encoder([data], tmp_path / "none", held, device="cpu")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_few_recordings_train_and_nothing_is_examined(tmp_path):

@@ -10,8 +10,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from se4lip.artifacts.encoder import encoder_identity, load_encoder
+from se4lip.artifacts.encoder import (
+    ENCODER_KIND,
+    encoder_identity,
+    load_encoder,
+    shipped_encoder,
+)
 from se4lip.encoder.model import Branch, SE4Lip
+from se4lip.io.weights import read_header
 from se4lip.metrics.sync import OffsetCounts
 from se4lip.train.split import Split, check_split, clips_of, open_datasets
 from se4lip.train.validation import Probe, count_offsets
@@ -61,7 +67,9 @@ def evaluate_encoder(
     Raises:
         InputError: no data, or data or weights that cannot be read.
     """
-    model, identity = load_encoder(encoder), encoder_identity(encoder)
+    model, name = load_encoder(encoder), encoder_identity(encoder).name
+    # Of the whole file: two encoders that make the same features may differ in how they see lips.
+    sha256 = read_header(encoder or shipped_encoder(), kind=ENCODER_KIND).sha256
     rows, best = [], (-1, "", np.zeros((0, 0), np.float32))
     for i, data in enumerate(open_datasets(datasets)):
         names = clips_of(data, split)
@@ -87,7 +95,7 @@ def evaluate_encoder(
             )
             for context, count in totals.items()
         ]
-    return EncoderReport(identity.name, identity.sha256, split, branch, rows, best[1:])
+    return EncoderReport(name, sha256, split, branch, rows, best[1:])
 
 
 def _matrix(model: SE4Lip, probe: Probe) -> Float[np.ndarray, "T T"]:

@@ -13,6 +13,7 @@ from se4lip.io.config import from_plain
 from se4lip.io.weights import fitting, read_header
 
 ENCODER_KIND = "encoder"
+FEATURES_OF = "features_of"  # checksum of the weights that have had this very speech encoder
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class EncoderIdentity:
     """Which encoder made a feature: heads refuse features of another one.
 
     ``features`` is their kind, a name in `features.catalogue`, or "files" when nobody knows who
-    wrote them; then ``sha256``, which is that of the weights, is empty.
+    wrote them; then ``sha256``, which is that of the weights, is empty. An encoder whose lips
+    alone learned on makes the features of the one that it began with, and goes by its ``sha256``.
     """
 
     name: str
@@ -46,11 +48,12 @@ def load_encoder(file: Path) -> SE4Lip:
 
 @remembered(shipped_encoder)
 def encoder_identity(file: Path) -> EncoderIdentity:
-    """Name and checksum of a weights file, read from its header."""
+    """Name and checksum of a weights file's features, read from its header."""
     header = read_header(file, kind=ENCODER_KIND)
     with fitting(file, {}):
         width = from_plain(SE4LipConfig, header.config).speech.embedding
-    return EncoderIdentity(str(header.metadata.get("name", file.stem)), header.sha256, width)
+    sha256 = str(header.metadata.get(FEATURES_OF, header.sha256))
+    return EncoderIdentity(str(header.metadata.get("name", file.stem)), sha256, width)
 
 
 def save_encoder(path: Path, model: SE4Lip, metadata: Mapping[str, object]) -> None:

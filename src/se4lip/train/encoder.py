@@ -13,7 +13,13 @@ from jaxtyping import Float
 from torch import Tensor, distributed
 from torch.nn import functional
 
-from se4lip.artifacts.encoder import encoder_identity, load_encoder, save_encoder
+from se4lip.artifacts.encoder import (
+    ENCODER_KIND,
+    FEATURES_OF,
+    encoder_identity,
+    load_encoder,
+    save_encoder,
+)
 from se4lip.audio.augment import SpeechAugmentConfig, augment_speech, draw_speech
 from se4lip.audio.spectrogram import log_power, power_spectrogram
 from se4lip.audio.timebase import COLUMNS_PER_FRAME
@@ -23,6 +29,7 @@ from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictu
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import run_folder
+from se4lip.io.weights import read_header
 from se4lip.train.corpus import (
     Corpus,
     Stretches,
@@ -62,6 +69,8 @@ class EncoderRecipe:
     context_s: float = 1.0  # sound before the stretch, from which the channel is known
     validation_clips: int = 100  # of each data set, evenly spread
     auxiliary: float = 0.2  # weight of reading lip shape from the speech embedding
+    # Only the lip encoder learns: features stay to the bit, and heads that hear them go on hearing.
+    hold_speech: bool = False
     precision: Precision = "auto"  # of matrix products; auto is bfloat16 where that is faster
 
     def __post_init__(self) -> None:
@@ -82,6 +91,8 @@ class EncoderTask:
         self.corpus = corpus.to(self.device)
         self.clip_frames = corpus.frames.cpu()
         self.probes = probes
+        for part in (module.speech, module.read_contour) if recipe.hold_speech else ():
+            part.eval().requires_grad_(False)
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.world = distributed.get_world_size() if distributed.is_initialized() else 1
         if recipe.clips_per_step < 1 or recipe.clips_per_step % self.world:
@@ -120,7 +131,8 @@ class EncoderTask:
             power = augment_speech(power, self._powers(others[mine]), speech_draws)
             columns, _ = model.speech.clean(power, model.speech.initial_channel((share,)))
             columns = columns[:, self._context_columns :]
-        speech = model.speech.embed(columns, recipe.window_stride).float()
+        with torch.set_grad_enabled(not recipe.hold_speech):
+            speech = model.speech.embed(columns, recipe.window_stride).float()
         lip_embedding = model.lips(
             pictures,
             moved,
@@ -227,8 +239,13 @@ def train_encoder(
 
     Raises:
         InputError: no data, or such as cannot be read, no clip long enough, a run of another
-            configuration.
+            configuration; speech is to be held and there is no ``start``.
     """
+    if recipe.hold_speech and start is None:
+        raise InputError(
+            "the speech encoder is to stay as it is, and none was given: name its weights with "
+            "--start, or leave --hold-speech out"
+        )
     run_folder(out)
     where = chosen_device(device)
     with processes(where):
@@ -257,7 +274,7 @@ def train_encoder(
             "data": [[data.name, len(corpus)] for data in sets],
             "clips": [digest(data, split) for data in sets],
             "split": split,
-            "start": encoder_identity(start).sha256 if start else None,
+            "start": read_header(start, kind=ENCODER_KIND).sha256 if start else None,
         }
         task = EncoderTask(module, recipe, corpus, probes)
         trained = train(task, recipe.loop, out, identity, arithmetic(recipe.precision, where))
@@ -265,5 +282,7 @@ def train_encoder(
             metadata: dict[str, Any] = {"name": name, "recipe": to_plain(recipe)}
             metadata["machine"] = machine(where)
             metadata["data"] = [[data.name, len(clips_of(data, split))] for data in sets]
+            if start is not None and recipe.hold_speech:
+                metadata[FEATURES_OF] = encoder_identity(start).sha256
             save_encoder(out / "encoder.safetensors", trained.cpu(), metadata)
     return out / "encoder.safetensors"

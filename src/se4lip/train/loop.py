@@ -190,6 +190,8 @@ def _average_gradients(module: nn.Module) -> None:
     if not distributed.is_initialized():
         return
     for parameter in module.parameters():
+        if not parameter.requires_grad:
+            continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         distributed.all_reduce(parameter.grad)
