@@ -318,6 +318,33 @@ def test_of_blank_pictures_nothing_is_learned_and_of_their_contours_it_is():
         assert task.module.lips.from_contour[0].weight.grad.any()
 
 
+def test_of_pictures_alone_no_contour_is_learned_and_none_is_asked_of_speech(tmp_path):
+    dataset = open_dataset(make_dataset(tmp_path / "me", recordings=3, frames=60))
+    clips = [dataset.clip(name) for name in dataset.names]
+    corpus = Corpus.of(clips[:1], 2, untracked=iter(clips[1:]))
+    assert corpus.contour[:60].any() and not corpus.contour[60:].any()
+    assert corpus.frames.tolist() == [60] * 3
+    talking = talking_corpus()
+    task = task_of(recipe())
+    for contour, learned in ((talking.contour, True), (0 * talking.contour, False)):
+        task.corpus = replace(talking, contour=contour)
+        task.module.zero_grad(set_to_none=True)
+        task.loss(0)[0].backward()
+        assert bool(task.module.lips.from_contour[0].weight.grad.any()) is learned
+        assert bool(task.module.read_contour.weight.grad.any()) is learned
+        assert task.module.lips.from_picture[1].weight.grad.any()
+
+
+def test_clips_of_pictures_alone_are_part_of_what_a_run_is(tmp_path):
+    data = make_dataset(tmp_path / "me", recordings=2, frames=60)
+    drawn = make_dataset(tmp_path / "drawn", recordings=2, frames=60)
+    both = {"device": "cpu", "pictures_alone": [drawn]}
+    file = train_encoder([data], tmp_path / "run", recipe(steps=1), **both)
+    assert read_header(file).metadata["data"] == [[data.name, 2], [drawn.name, 2]]
+    with pytest.raises(InputError, match="with another data, pictures_alone"):
+        train_encoder([data], tmp_path / "run", recipe(steps=1), device="cpu")
+
+
 def test_weights_of_another_shape_are_no_start(tmp_path):
     file = tmp_path / "encoder.safetensors"
     save_encoder(file, SE4Lip(SMALL), {"name": "small"})

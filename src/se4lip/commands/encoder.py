@@ -27,6 +27,7 @@ def train_encoder(arguments: list[str]) -> int | None:
         device: str = "auto",
         name: str = "se4lip",
         start: Path | None = None,
+        pictures_alone: tuple[Path, ...] = (),
         json: bool = False,
         recipe: Annotated[EncoderRecipe, tyro.conf.arg(name="")] = EncoderRecipe(),  # noqa: B008
     ) -> None:
@@ -43,9 +44,11 @@ def train_encoder(arguments: list[str]) -> int | None:
             device: auto, cpu or cuda.
             name: The encoder's name, which heads trained with its features remember.
             start: Weights to begin from, to adapt an encoder or to train it for another round.
+            pictures_alone: Further data sets that train, all their clips, of which pictures are looked
+                at and contours are not: faces that were drawn (examples/drawn_faces).
             json: Print path, steps, seconds and validation figures as JSON on standard output.
         """
-        file = train(datasets, out, recipe, validation, split, device, name, start)
+        file = train(datasets, out, recipe, validation, split, device, name, start, pictures_alone)
         tell_trained(file, {"training": out}, json)
 
     return run(command, "train encoder", arguments)

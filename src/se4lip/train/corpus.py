@@ -7,6 +7,7 @@ one is kept.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from se4lip.audio.timebase import COLUMN_HOP, COLUMNS_PER_FRAME, Window
 from se4lip.audio.voice_activity import speech_frames
-from se4lip.face.contour import lip_contour
+from se4lip.face.contour import CONTOUR_WIDTH, lip_contour
 from se4lip.types import SAMPLES_PER_FRAME, Clip, InputError
 
 
@@ -38,11 +39,16 @@ class Corpus:
     frames: Int[Tensor, " clips"]
 
     @staticmethod
-    def of(clips: Iterable[Clip], shortest: int) -> Corpus:
-        """Gather ``clips``, leaving out those under ``shortest`` frames."""
+    def of(clips: Iterable[Clip], shortest: int, untracked: Iterable[Clip] = ()) -> Corpus:
+        """Gather ``clips``, leaving out those under ``shortest`` frames.
+
+        Contours of the ``untracked``, which come last, are zeros: of pictures alone.
+        """
         lips, shown, contours, samples, silent, frames = [], [], [], [], [], []
         pictures = 0
-        for clip in clips:
+        whole = ((clip, lip_contour(clip.track)) for clip in clips)
+        still = ((clip, np.zeros((len(clip), CONTOUR_WIDTH), np.float32)) for clip in untracked)
+        for clip, contour in itertools.chain(whole, still):
             length = len(clip)
             if length < shortest:
                 continue
@@ -53,7 +59,7 @@ class Corpus:
             lips.append(torch.from_numpy(np.ascontiguousarray(seen, dtype=np.uint8)))
             shown.append(pictures + torch.arange(length).clamp(max=len(seen) - 1))
             pictures += len(seen)
-            contours.append(torch.from_numpy(lip_contour(clip.track)))
+            contours.append(torch.from_numpy(contour))
             samples.append(torch.from_numpy((sound * 32767).astype(np.int16)))
             silent.append(torch.from_numpy(~speech_frames(sound)))
             frames.append(length)

@@ -125,6 +125,7 @@ class EncoderTask:
             # A clip of contours alone has blank pictures, of which nothing can be learned.
             opening = lips[:, 0].flatten(1)
             seen = opening.amax(1) > opening.amin(1)
+            tracked = contour.flatten(1).abs().amax(1) > 0  # pictures alone have contours of zeros
             pictures = standardize(augment_pictures(lips, recipe.model.lips.picture_px, lip_draws))
             moved = augment_contour(contour, lip_draws)
             power = self._powers(stretches[mine])
@@ -136,8 +137,8 @@ class EncoderTask:
         lip_embedding = model.lips(
             pictures,
             moved,
-            lip_draws.keep_picture & seen,
-            lip_draws.keep_contour | ~seen,
+            seen & (lip_draws.keep_picture | ~tracked),
+            (lip_draws.keep_contour & tracked) | ~seen,
             recipe.window_stride,
         ).float()
 
@@ -149,7 +150,8 @@ class EncoderTask:
             read = model.read_contour(speech) * 10
             target = contour[:, centre :: recipe.window_stride][:, : read.shape[1]]
             error = functional.smooth_l1_loss(read, target, reduction="none").mean(-1)
-            auxiliary = (error * whole).sum() / whole.sum().clamp(min=1)
+            read_off = whole & tracked[:, None]
+            auxiliary = (error * read_off).sum() / read_off.sum().clamp(min=1)
             parts = (speech, lip_embedding, whole, quiet)
             contrast = model.contrast(*map(gathered, parts), recipe.window_stride)
         figures = {}
@@ -230,12 +232,15 @@ def train_encoder(
     device: str = "auto",
     name: str = "se4lip",
     start: Path | None = None,
+    pictures_alone: Sequence[Path] = (),
 ) -> Path:
     """Train on ``split`` of the prepared ``datasets`` and write ``out/encoder.safetensors``.
 
     A run that was interrupted goes on from ``out/checkpoint.safetensors`` if nothing else changed.
     Under ``torchrun`` the processes share each batch. ``validation`` data sets (all their clips)
-    and the validation split of the training ones are examined as training goes.
+    and the validation split of the training ones are examined as training goes. Of
+    ``pictures_alone``, further data sets that train, all their clips, contours are not looked at: a
+    tracker follows faces that were drawn otherwise than people's.
 
     Raises:
         InputError: no data, or such as cannot be read, no clip long enough, a run of another
@@ -256,7 +261,9 @@ def train_encoder(
         shortest = recipe.model.lip_window.frames + 1
         # All at once: adding up corpora would hold them twice, and each process holds its own.
         clips = (data.clip(clip) for data in sets for clip in clips_of(data, split))
-        corpus = Corpus.of(clips, shortest)
+        drawn = open_datasets(pictures_alone) if pictures_alone else []
+        untracked = (clip for data in drawn for clip in data)
+        corpus = Corpus.of(clips, shortest, untracked)
         probes = {}
         for data in sets if split == "train" else ():
             if clips_of(data, "validation"):  # of a few recordings nothing is held out
@@ -273,6 +280,7 @@ def train_encoder(
             "recipe": to_plain(recipe),
             "data": [[data.name, len(corpus)] for data in sets],
             "clips": [digest(data, split) for data in sets],
+            "pictures_alone": [digest(data, "all") for data in drawn],
             "split": split,
             "start": read_header(start, kind=ENCODER_KIND).sha256 if start else None,
         }
@@ -281,7 +289,8 @@ def train_encoder(
         if is_chief():
             metadata: dict[str, Any] = {"name": name, "recipe": to_plain(recipe)}
             metadata["machine"] = machine(where)
-            metadata["data"] = [[data.name, len(clips_of(data, split))] for data in sets]
+            counted = [(data.name, len(clips_of(data, split))) for data in sets]
+            metadata["data"] = [*counted, *((data.name, len(data)) for data in drawn)]
             if start is not None and recipe.hold_speech:
                 metadata[FEATURES_OF] = encoder_identity(start).sha256
             save_encoder(out / "encoder.safetensors", trained.cpu(), metadata)
