@@ -367,7 +367,9 @@ def test_lips_learn_on_and_what_is_heard_stays_to_the_bit(tmp_path):
     assert "lips.from_contour.0.weight" not in stayed  # the puppet is no picture
     # Heads that hear the first go on hearing, whatever else is trained of it.
     assert encoder_identity(file).sha256 == encoder_identity(first).sha256
-    again = train_encoder([data], tmp_path / "again", held, device="cpu", start=file)
+    you = make_dataset(tmp_path / "you", recordings=3, frames=60)
+    again = train_encoder([you], tmp_path / "again", held, device="cpu", start=file)
+    assert read_header(again).metadata["data"] == [[data.name, 2], [you.name, 3]]
     assert encoder_identity(again).sha256 == encoder_identity(first).sha256
     other = train_encoder([data], tmp_path / "other", recipe(steps=1), device="cpu", start=file)
     assert encoder_identity(other).sha256 == read_header(other).sha256

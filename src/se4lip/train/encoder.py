@@ -215,6 +215,12 @@ def take_up(module: SE4Lip, start: Path) -> None:
     module.load_state_dict(begun.state_dict())
 
 
+def _learned_from(start: Path) -> list[Any]:
+    """Data sets and their clips that a weights file says it learned from, as far as it does."""
+    said = read_header(start, kind=ENCODER_KIND).metadata.get("data")
+    return said if isinstance(said, list) else []
+
+
 def _probes(data: Dataset, split: Split, most: int) -> list[Probe]:
     names = clips_of(data, split)
     return probes_of(data.clip(name) for name in names[:: max(1, -(-len(names) // most))])
@@ -289,8 +295,11 @@ def train_encoder(
         if is_chief():
             metadata: dict[str, Any] = {"name": name, "recipe": to_plain(recipe)}
             metadata["machine"] = machine(where)
-            counted = [(data.name, len(clips_of(data, split))) for data in sets]
-            metadata["data"] = [*counted, *((data.name, len(data)) for data in drawn)]
+            counted = [[data.name, len(clips_of(data, split))] for data in sets]
+            counted += [[data.name, len(data)] for data in drawn]
+            # Whoever it learned from before is in the numbers still.
+            before = [] if start is None else _learned_from(start)
+            metadata["data"] = [*(one for one in before if one not in counted), *counted]
             if start is not None and recipe.hold_speech:
                 metadata[FEATURES_OF] = encoder_identity(start).sha256
             save_encoder(out / "encoder.safetensors", trained.cpu(), metadata)
