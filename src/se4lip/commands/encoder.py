@@ -44,8 +44,8 @@ def train_encoder(arguments: list[str]) -> int | None:
             device: auto, cpu or cuda.
             name: The encoder's name, which heads trained with its features remember.
             start: Weights to begin from, to adapt an encoder or to train it for another round.
-            pictures_alone: Further data sets, all of which trains; pictures of lips are looked at and
-                contours are not: drawn faces (examples/drawn_faces).
+            pictures_alone: Further data sets that train, all of them, by pictures of lips and not
+                by contours: drawn faces (examples/drawn_faces).
             json: Print path, steps, seconds and validation figures as JSON on standard output.
         """
         file = train(datasets, out, recipe, validation, split, device, name, start, pictures_alone)
