@@ -13,7 +13,8 @@ from torch import nn
 from se4lip.io.weights import load_weights
 from se4lip.train.checkpoint import progress_of
 from se4lip.train.interruption import put_off
-from se4lip.train.loop import CHECKPOINT, LoopConfig, duration, schedule, train
+from se4lip.train.log import duration
+from se4lip.train.loop import CHECKPOINT, LoopConfig, schedule, train
 from se4lip.types import InputError
 
 

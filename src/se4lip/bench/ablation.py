@@ -42,7 +42,7 @@ from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import writable_folder
 from se4lip.metrics.comparison import Ridge
 from se4lip.train.devices import chosen_device
-from se4lip.train.loop import duration
+from se4lip.train.log import duration
 from se4lip.train.split import Split, clips_of, evenly
 from se4lip.types import InputError
 

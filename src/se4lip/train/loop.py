@@ -19,18 +19,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from rich.console import Console
 from torch import Tensor, distributed, nn
 
 from se4lip.train.checkpoint import CHECKPOINT, Progress, checkpoint_file, numbers, resume, save
 from se4lip.train.devices import is_chief
 from se4lip.train.interruption import put_off
+from se4lip.train.log import Log
 from se4lip.types import InputError, within
 
-__all__ = ["CHECKPOINT", "LoopConfig", "Task", "duration", "schedule", "step_seed", "train"]
+__all__ = ["CHECKPOINT", "LoopConfig", "Task", "schedule", "step_seed", "train"]
 
 
 @dataclass(frozen=True)
@@ -89,18 +89,11 @@ def train(
         InputError: ``folder`` holds a run of another configuration, or the loss is no longer a
             number. If that is so from the first step on, nothing was written.
     """
-    module = task.module
-    device = next(module.parameters()).device
-    optimizer = torch.optim.AdamW(
-        _groups(module, config.weight_decay, relative_rate),
-        lr=config.learning_rate,
-        betas=(0.9, 0.98),
-    )
-    average = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    learner = _Learner(task, config, autocast, relative_rate)
     identity = json.loads(json.dumps(identity | {"loop": dataclasses.asdict(config)}))
     path, before = checkpoint_file(folder), Progress()
     if path.exists():
-        before = resume(path, identity, module, optimizer, average)
+        before = resume(path, identity, learner.module, learner.optimizer, learner.average)
     done, found = before.steps_done, before.validation
 
     chief = is_chief()
@@ -108,49 +101,100 @@ def train(
     began = saved_at = time.monotonic()
     with contextlib.closing(log), put_off() as stopping:
         for step in range(done, config.steps):
-            torch.manual_seed(step_seed(config.seed, step))
-            rate = config.learning_rate * schedule(step, config)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["relative_rate"]
-            with torch.autocast(
-                device.type, autocast or torch.bfloat16, enabled=autocast is not None
-            ):
-                loss, figures = task.loss(step)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            _average_gradients(module)
-            norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
-            optimizer.step()
-            _update_average(average, module, config.average_decay, step)
-            if step % config.log_every == 0 or step == config.steps - 1:
-                value = _finite(loss, step)
-                log.step(
-                    step, {"loss": value, "gradient_norm": norm.item(), "rate": rate, **figures}
-                )
             last = step == config.steps - 1
+            loss, norm, figures = learner.step(step)
+            if last or step % config.log_every == 0:
+                shown = {"loss": _finite(loss, step), "gradient_norm": norm.item()}
+                log.step(step, shown | {"rate": rate_of(step, config)} | figures)
             if chief and (last or (step + 1) % config.validate_every == 0):
-                figures = task.validate(_averaged(module, average))
-                log.validation(step, figures)
-                found = numbers(figures)
+                examined = task.validate(learner.averaged())
+                log.validation(step, examined)
+                found = numbers(examined)
             stops = stopping()
             if chief and (last or stops or time.monotonic() - saved_at > config.checkpoint_every_s):
                 _finite(loss, step)  # a spoilt state must not replace a good one
                 saved_at = time.monotonic()
                 come = Progress(step + 1, before.seconds + saved_at - began, found)
-                save(path, identity, come, module, optimizer, average)
+                save(path, identity, come, learner.module, learner.optimizer, learner.average)
                 if stops and not last:
                     log.stopped(step)
             if stops:
                 break
     if distributed.is_initialized():
         distributed.barrier()
-    module.load_state_dict(average)
-    return module
+    learner.module.load_state_dict(learner.average)
+    return learner.module
+
+
+class _Learner(Generic[M]):
+    """What a step changes: a module, its optimizer, and the running mean of its weights."""
+
+    def __init__(
+        self,
+        task: Task[M],
+        config: LoopConfig,
+        autocast: torch.dtype | None,
+        relative_rate: Callable[[str], float],
+    ) -> None:
+        self.task, self.config, self.autocast = task, config, autocast
+        self.module = module = task.module
+        self.device = next(module.parameters()).device
+        self.optimizer = torch.optim.AdamW(
+            _groups(module, config.weight_decay, relative_rate),
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self.average = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    def step(self, step: int) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """The loss before the step, the gradient's norm, and the task's figures for the log."""
+        config, autocast = self.config, self.autocast
+        torch.manual_seed(step_seed(config.seed, step))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_of(step, config) * group["relative_rate"]
+        low = autocast or torch.bfloat16
+        with torch.autocast(self.device.type, low, enabled=autocast is not None):
+            loss, figures = self.task.loss(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        _average_gradients(self.module)
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), config.clip_norm)
+        self.optimizer.step()
+        self._follow(step)
+        return loss, norm, figures
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Bring the mean a little nearer to the weights."""
+        decay = min(self.config.average_decay, (1 + step) / (10 + step))  # the young follow quickly
+        for name, value in self.module.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def averaged(self) -> M:
+        """A copy of the module with averaged weights, ready for use."""
+        twin = copy.deepcopy(self.module)
+        twin.load_state_dict(self.average)
+        return twin.eval()
 
 
 def step_seed(seed: int, step: int) -> int:
     """Another seed for every step of every run."""
     return (seed * 1_000_003 + step) % (1 << 62)
+
+
+def schedule(step: int, config: LoopConfig) -> float:
+    """Linear warm-up, then half a cosine down to ``final_rate``."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.final_rate + (1 - config.final_rate) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def rate_of(step: int, config: LoopConfig) -> float:
+    return config.learning_rate * schedule(step, config)
 
 
 def _finite(loss: Tensor, step: int) -> float:
@@ -161,14 +205,6 @@ def _finite(loss: Tensor, step: int) -> float:
             "learning rate and begin anew"
         )
     return value
-
-
-def schedule(step: int, config: LoopConfig) -> float:
-    """Linear warm-up, then half a cosine down to ``final_rate``."""
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.final_rate + (1 - config.final_rate) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def _groups(
@@ -196,83 +232,3 @@ def _average_gradients(module: nn.Module) -> None:
             parameter.grad = torch.zeros_like(parameter)
         distributed.all_reduce(parameter.grad)
         parameter.grad /= distributed.get_world_size()
-
-
-@torch.no_grad()
-def _update_average(average: dict[str, Tensor], module: nn.Module, decay: float, step: int) -> None:
-    decay = min(decay, (1 + step) / (10 + step))  # young averages follow quickly
-    for name, value in module.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value, 1 - decay)
-        else:
-            average[name].copy_(value)
-
-
-def _averaged(module: M, average: dict[str, Tensor]) -> M:
-    """A copy of ``module`` with averaged weights, ready for use."""
-    twin = copy.deepcopy(module)
-    twin.load_state_dict(average)
-    return twin.eval()
-
-
-# --- what a person sees ---------------------------------------------------------------------------
-
-
-class Log:
-    """Lines on the terminal, scalars in TensorBoard if it is installed. ``folder=None`` is
-    silent. No file is made before there is something to write into it."""
-
-    def __init__(
-        self, folder: Path | None, steps: int, done: int, report: Callable[[str], None] | None
-    ) -> None:
-        self.steps, self.done, self.began = steps, done, time.monotonic()
-        self.silent = folder is None
-        self.report = report or Console(stderr=True, highlight=False).print
-        self.folder = folder  # until the board there is opened
-        self.board: Any = None
-        if folder is not None and done:
-            self.report(f"going on at step {done} of {steps}")
-
-    def step(self, step: int, figures: dict[str, float]) -> None:
-        self._scalars("train", step, figures)
-        if not self.silent:
-            ran = step + 1 - self.done
-            left = (time.monotonic() - self.began) / ran * (self.steps - step - 1)
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            self.report(f"step {step + 1}/{self.steps}  {shown}  {duration(left)} left")
-
-    def validation(self, step: int, figures: dict[str, float]) -> None:
-        self._scalars("validation", step, figures)
-        if not self.silent:
-            known = {name: value for name, value in figures.items() if not math.isnan(value)}
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in known.items())
-            self.report(f"validation at step {step + 1}  {shown or 'nothing was kept out for it'}")
-
-    def stopped(self, step: int) -> None:
-        come = f"stopped and saved at step {step + 1} of {self.steps}"
-        self.report(f"{come}: give the same command again to go on")
-
-    def _scalars(self, group: str, step: int, figures: dict[str, float]) -> None:
-        if self.folder is not None:
-            self.board, self.folder = self._opened(self.folder), None
-        if self.board is not None:
-            for name, value in figures.items():
-                self.board.add_scalar(f"{group}/{name}", value, step)
-
-    def _opened(self, folder: Path) -> Any:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self.report("TensorBoard is not installed (pip install 'se4lip[train]'): no curves")
-            return None
-        return SummaryWriter(str(folder / "tensorboard"))
-
-    def close(self) -> None:
-        if self.board is not None:
-            self.board.close()
-
-
-def duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

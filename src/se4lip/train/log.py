@@ -1,0 +1,71 @@
+"""What a person sees of a training: lines on the terminal, curves in TensorBoard."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+
+class Log:
+    """Lines on the terminal, scalars in TensorBoard if it is installed. ``folder=None`` is
+    silent. No file is made before there is something to write into it."""
+
+    def __init__(
+        self, folder: Path | None, steps: int, done: int, report: Callable[[str], None] | None
+    ) -> None:
+        self.steps, self.done, self.began = steps, done, time.monotonic()
+        self.silent = folder is None
+        self.report = report or Console(stderr=True, highlight=False).print
+        self.folder = folder  # until the board there is opened
+        self.board: Any = None
+        if folder is not None and done:
+            self.report(f"going on at step {done} of {steps}")
+
+    def step(self, step: int, figures: dict[str, float]) -> None:
+        self._scalars("train", step, figures)
+        if not self.silent:
+            ran = step + 1 - self.done
+            left = (time.monotonic() - self.began) / ran * (self.steps - step - 1)
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            self.report(f"step {step + 1}/{self.steps}  {shown}  {duration(left)} left")
+
+    def validation(self, step: int, figures: dict[str, float]) -> None:
+        self._scalars("validation", step, figures)
+        if not self.silent:
+            known = {name: value for name, value in figures.items() if not math.isnan(value)}
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in known.items())
+            self.report(f"validation at step {step + 1}  {shown or 'nothing was kept out for it'}")
+
+    def stopped(self, step: int) -> None:
+        come = f"stopped and saved at step {step + 1} of {self.steps}"
+        self.report(f"{come}: give the same command again to go on")
+
+    def _scalars(self, group: str, step: int, figures: dict[str, float]) -> None:
+        if self.folder is not None:
+            self.board, self.folder = self._opened(self.folder), None
+        if self.board is not None:
+            for name, value in figures.items():
+                self.board.add_scalar(f"{group}/{name}", value, step)
+
+    def _opened(self, folder: Path) -> Any:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.report("TensorBoard is not installed (pip install 'se4lip[train]'): no curves")
+            return None
+        return SummaryWriter(str(folder / "tensorboard"))
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
+
+
+def duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
