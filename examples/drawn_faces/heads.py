@@ -22,6 +22,7 @@ GROUPS = {
     **{"helper-upper-teeth": UPPER_TEETH, "helper-lower-teeth": LOWER_TEETH},
     **{f"helper-{side}-eyelashes-{number}": LASHES for side in "lr" for number in (1, 2)},
 }
+TEXTURE_PX = 1024  # a side of the square that the skin is spread on
 LOWEST = 5.75  # of the mesh's heights: what is below, shoulders, is not drawn
 MOUTH_UNITS = (
     *("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthRollLower", "mouthRollUpper"),
@@ -62,7 +63,7 @@ class Mesh:
         """A mask of the skin's texture, 0 to 1, the first row at the top."""
         if name not in self._masks:
             with Image.open(self.folder / "mpfb2" / "textures" / f"mpfb_{name}.jpg") as picture:
-                small = picture.convert("L").resize((1024, 1024), Image.Resampling.BOX)
+                small = picture.convert("L").resize((TEXTURE_PX,) * 2, Image.Resampling.BOX)
             self._masks[name] = np.asarray(small, np.float32) / 255
         return self._masks[name]
 

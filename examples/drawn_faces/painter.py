@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from heads import EYE, LOWER_TEETH, SKIN, TONGUE, UPPER_TEETH, Mesh, Person
+from heads import EYE, LOWER_TEETH, SKIN, TEXTURE_PX, TONGUE, UPPER_TEETH, Mesh, Person
 from jaxtyping import Float, Float32, Int, UInt8
 from pictures import cover, normals, paste, shade, texture_places
 
@@ -48,8 +48,8 @@ class Painter:
         self.eyes = np.flatnonzero(self._of(EYE))
 
     def _places(self) -> Float32[np.ndarray, "S S 3"]:
-        skin = self.mesh.parts == SKIN
-        return texture_places(self.mesh.rest, self.mesh.triangles[skin], self.mesh.uv[skin], 1024)
+        mesh, skin = self.mesh, self.mesh.parts == SKIN
+        return texture_places(mesh.rest, mesh.triangles[skin], mesh.uv[skin], TEXTURE_PX)
 
     def _of(self, *parts: int) -> np.ndarray:
         found = np.zeros(len(self.mesh.rest), bool)
