@@ -177,6 +177,29 @@ def test_a_trembling_track_is_still_and_a_mouth_that_opens_is_not() -> None:
     assert not moves_in_silence(opening, silence, threshold_px256=4.5).any()
 
 
+def test_lips_that_a_blink_moves_do_not_move_and_those_of_narrowed_eyes_do() -> None:
+    face = _resting(60)
+    for (upper, lower), (inner, outer) in zip(
+        mesh.LIDS, (mesh.EYE_LINE[:2], mesh.EYE_LINE[2:]), strict=True
+    ):
+        face[:, outer] = face[:, inner] + (20, 0, 0)
+        face[:, upper] = face[:, inner] + (10, -4, 0)
+        face[:, lower] = face[:, inner] + (10, 4, 0)
+    assert measure.lids_apart(face) == pytest.approx(0.4)
+    face[30:33, measure.LIPS, 1] += 5  # 10 px of 256
+    silence = np.zeros(60, bool)
+    assert moves_in_silence(face, silence).any()
+    for upper, lower in mesh.LIDS:
+        face[30:33, upper, 1] = face[30:33, lower, 1] - 4.8  # six tenths of what they were
+    assert not measure.blinks(face).any()
+    assert moves_in_silence(face, silence).any()
+    for upper, lower in mesh.LIDS:
+        face[30:33, upper, 1] = face[30:33, lower, 1] - 3
+    assert np.flatnonzero(measure.blinks(face)).tolist() == [30, 31, 32]
+    assert not moves_in_silence(face, silence).any()
+    assert len(moves_in_silence(face, silence)) == 60 - 5 - 8  # six frames with none of the three
+
+
 def test_a_nodding_head_is_a_still_mouth() -> None:
     face = _resting(60)
     nodding = np.stack(

@@ -9,6 +9,7 @@ WIDEST = (234, 454)  # right and left side of the face
 FOREHEAD, CHIN, NOSE_BASE = 10, 152, 2
 OUTER_EYE_CORNERS = (33, 263)
 EYE_LINE = (33, 133, 362, 263)  # corners of the eyes
+LIDS = ((159, 145), (386, 374))  # upper and lower, in the middle of each eye
 
 # From the right corner along the lower lip to the left corner and back along the upper lip.
 OUTER_LIPS = (

@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Complex128, Float, Float64
 
 from se4lip.mesh import (
+    EYE_LINE,
+    LIDS,
     LIPS,
     LOWER_INNER,
     MOUTH_BLENDSHAPES,
@@ -34,6 +36,7 @@ FACE_PX = 256
 # in 999 of 1,000 frames (benchmarks/still_face.py), and four fifths of real speech lie above it.
 STILL_PX256 = 1.5
 _MOVE_FRAMES = 3
+_BLINK = 0.5  # of how far the lids are usually apart
 
 
 def face_width_px(landmarks: Landmarks) -> Float64[np.ndarray, " T"]:
@@ -49,6 +52,20 @@ def lip_aperture(landmarks: Landmarks) -> Float64[np.ndarray, " T"]:
 def lip_width(landmarks: Landmarks) -> Float64[np.ndarray, " T"]:
     """The distance of the corners of the mouth, in face widths."""
     return _distance(landmarks, *MOUTH_CORNERS) / face_width_px(landmarks)
+
+
+def lids_apart(landmarks: Landmarks) -> Float64[np.ndarray, " T"]:
+    """How far the lids are apart in the middle of the eyes, in eye widths."""
+    eyes = zip(LIDS, (EYE_LINE[:2], EYE_LINE[2:]), strict=True)
+    gaps = [_distance(landmarks, *lids) / _distance(landmarks, *ends) for lids, ends in eyes]
+    return np.mean(gaps, axis=0)
+
+
+def blinks(landmarks: Landmarks) -> Bool[np.ndarray, " T"]:
+    """Where the lids are less than half as far apart as they usually are."""
+    apart = lids_apart(landmarks)
+    seen = apart[np.isfinite(apart)]
+    return apart < _BLINK * np.median(seen) if len(seen) else np.zeros(len(apart), bool)
 
 
 def lip_distance_px256(predicted: Landmarks, real: Landmarks) -> float:
@@ -130,13 +147,15 @@ def moves_in_silence(
     It moves at frame ``t`` where the lips of the three frames from ``t`` on lie on average more
     than ``threshold_px256`` from those of the three before, head motion taken out. Single frames
     would not do: a tracker's points tremble by more than lips at rest move. Frames within
-    ``margin_frames`` of speech do not count, nor do those whose six frames are not all silent.
+    ``margin_frames`` of speech do not count, nor do those whose six frames are not all silent, nor
+    those with a blink in them, which moves a tracker's lips where no pixel of the mouth changes.
     """
     _same_frames(landmarks, speaking)
     apart, silent = lip_moves_px256(landmarks), _far_from_speech(speaking, margin_frames)
     if len(apart) == 0:
         return np.zeros(0, bool)
-    whole = np.lib.stride_tricks.sliding_window_view(silent, 2 * _MOVE_FRAMES).all(-1)
+    asked = silent & ~blinks(landmarks)
+    whole = np.lib.stride_tricks.sliding_window_view(asked, 2 * _MOVE_FRAMES).all(-1)
     return apart[whole & np.isfinite(apart)] > threshold_px256
 
 
