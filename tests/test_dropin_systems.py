@@ -311,6 +311,30 @@ def test_ultralight_reshapes_wenet_rows_into_pictures(before, shape):
         assert rows_around(array, index, before, before).reshape(shape).shape == shape
 
 
+def test_ultralight_counts_its_moments_in_every_version():
+    """datasetsss.py, __len__: aff08d2, 156eef1, and 080bce6, which fails on any extractor's rows."""
+    pictures = 25
+    array = exported("ultralight", pictures, pictures)["aud_hu.npy"]
+    assert array.shape[0] - 1 <= pictures
+    mended = array.shape[0] if array.shape[0] < pictures else pictures
+    assert mended == pictures
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(array[0] < pictures)
+    assert "self.audio_feats.shape[0]<len" in PROFILES["ultralight"].caveat
+
+
+@pytest.mark.parametrize("before", [8, 4], ids=["c34b99d", "080bce6"])
+def test_ultralight_drives_on_the_rows_it_trained_on(before):
+    """inference.py, get_audio_features: a loop over all rows; 02a9877 loads no file of ours."""
+    trained, driven = exported("ultralight", 25, 25), exported("ultralight", 25, stem="hi")
+    for index in range(25):
+        rows = rows_around(driven["hi_hu.npy"], index, before, before)
+        assert rows.shape == (2 * before, 2, 1024)
+        same = rows_around(trained["aud_hu.npy"], index, before, before)
+        np.testing.assert_array_equal(rows, same)
+    assert all("--audio_feat" in line for line in PROFILES["ultralight"].drive)
+
+
 def test_ultralight_gets_the_file_of_its_frame_rate_only():
     """data_utils/process.py: hubert wants 25 fps, wenet 20, else it raises."""
     assert list(exported("ultralight", 250, 250)) == ["aud_hu.npy"]

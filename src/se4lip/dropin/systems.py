@@ -16,7 +16,7 @@ _SYSTEMS = (
     Profile(
         name="rad-nerf",
         title="RAD-NeRF",
-        loader="ashawkey/RAD-NeRF: nerf/provider.py, nerf/network.py",
+        loader="ashawkey/RAD-NeRF: nerf/provider.py (4cb8fc6), nerf/network.py",
         layouts=(Layout(".npy", "window", 32),),
         train=("python main.py data/<ID> --workspace trial_<ID> -O --asr_model se4lip",),
         drive=(
@@ -32,7 +32,7 @@ _SYSTEMS = (
     Profile(
         name="er-nerf",
         title="ER-NeRF",
-        loader="Fictionarry/ER-NeRF: nerf_triplane/provider.py, nerf_triplane/network.py",
+        loader="Fictionarry/ER-NeRF: nerf_triplane/provider.py (068d0aa), nerf_triplane/network.py",
         layouts=(_HUBERT,),
         train=("python main.py data/<ID> --workspace trial_<ID> -O --asr_model hubert",),
         drive=(
@@ -68,7 +68,7 @@ _SYSTEMS = (
         name="talkinggaussian",
         title="TalkingGaussian",
         loader=(
-            "Fictionarry/TalkingGaussian: scene/dataset_readers.py, scene/motion_net.py,"
+            "Fictionarry/TalkingGaussian: scene/dataset_readers.py (453f218), scene/motion_net.py,"
             " utils/audio_utils.py"
         ),
         layouts=(_HUBERT,),
@@ -86,7 +86,10 @@ _SYSTEMS = (
     Profile(
         name="instag",
         title="InsTaG",
-        loader="Fictionarry/InsTaG: scene/dataset_readers.py (in copies), README.md",
+        loader=(
+            "Fictionarry/InsTaG: README.md; scene/dataset_readers.py in copies"
+            " (Foxhead-Studio/InsTaG 163310b, LiCan-monster/CV-InsTaG d4a1f11)"
+        ),
         layouts=(_HUBERT,),
         train=(
             "# audio_extractor='hubert' in scripts/pretrain_con.sh and scripts/train_xx_few.sh",
@@ -108,8 +111,8 @@ _SYSTEMS = (
         name="gaussiantalker",
         title="GaussianTalker",
         loader=(
-            "cvlab-kaist/GaussianTalker: scene/talking_dataset_readers.py, scene/networks.py,"
-            " scene/utils.py, render.py"
+            "cvlab-kaist/GaussianTalker: scene/talking_dataset_readers.py (936c19e),"
+            " scene/networks.py, scene/utils.py, render.py"
         ),
         layouts=(Layout("_ds.npy", "window", 29),),
         train=(
@@ -130,8 +133,9 @@ _SYSTEMS = (
         name="ad-nerf",
         title="AD-NeRF",
         loader=(
-            "YudongGuo/AD-NeRF: NeRFs/HeadNeRF/load_audface.py, NeRFs/HeadNeRF/run_nerf_helpers.py,"
-            " NeRFs/TorsoNeRF/load_audface.py, NeRFs/TorsoNeRF/run_nerf.py"
+            "YudongGuo/AD-NeRF: NeRFs/HeadNeRF/load_audface.py (51a601a),"
+            " NeRFs/HeadNeRF/run_nerf_helpers.py, NeRFs/TorsoNeRF/load_audface.py,"
+            " NeRFs/TorsoNeRF/run_nerf.py"
         ),
         layouts=(Layout(".npy", "window", 29),),
         train=(
@@ -151,7 +155,7 @@ _SYSTEMS = (
         name="geneface",
         title="GeneFace",
         loader=(
-            "yerfor/GeneFace: data_gen/nerf/binarizer.py, tasks/nerfs/dataset_utils.py,"
+            "yerfor/GeneFace: data_gen/nerf/binarizer.py (009ca0a), tasks/nerfs/dataset_utils.py,"
             " tasks/radnerfs/dataset_utils.py, tasks/postnet/dataset_utils.py,"
             " inference/nerfs/adnerf_infer.py"
         ),
@@ -182,7 +186,7 @@ _SYSTEMS = (
         name="genefaceplusplus",
         title="GeneFace++",
         loader=(
-            "yerfor/GeneFacePlusPlus: data_gen/runs/binarizer_nerf.py,"
+            "yerfor/GeneFacePlusPlus: data_gen/runs/binarizer_nerf.py (947a33a),"
             " inference/genefacepp_infer.py"
         ),
         layouts=(Layout("_hubert.npy", "half_frame", 1024),),
@@ -204,7 +208,7 @@ _SYSTEMS = (
         title="MimicTalk",
         loader=(
             "yerfor/MimicTalk: inference/train_mimictalk_on_a_video.py,"
-            " inference/mimictalk_infer.py, inference/real3d_infer.py; its"
+            " inference/mimictalk_infer.py (9dbac4e), inference/real3d_infer.py; its"
             " data_gen/runs/binarizer_nerf.py is GeneFace++'s"
         ),
         layouts=(Layout("_hubert.npy", "half_frame", 1024),),
@@ -223,8 +227,8 @@ _SYSTEMS = (
         name="synctalk-2d",
         title="SyncTalk_2D",
         loader=(
-            "ZiqiaoPeng/SyncTalk_2D: syncnet_328.py, datasetsss_328.py, inference_328.py (in"
-            " copies)"
+            "ZiqiaoPeng/SyncTalk_2D: syncnet_328.py, datasetsss_328.py, inference_328.py in copies"
+            " (ILG2021/SyncTalk_2D 30dda11, Dk0071942/SyncTalk_2D)"
         ),
         layouts=(Layout("_ave.npy", "frame", 512),),
         rows_read=16,
@@ -250,8 +254,8 @@ _SYSTEMS = (
         name="ultralight",
         title="Ultralight-Digital-Human",
         loader=(
-            "anliyuan/Ultralight-Digital-Human: datasetsss.py (aff08d2, 080bce6), syncnet.py,"
-            " inference.py (c34b99d, 02a9877), data_utils/process.py"
+            "anliyuan/Ultralight-Digital-Human: datasetsss.py (aff08d2, 156eef1, 080bce6),"
+            " inference.py (c34b99d, 02a9877, 080bce6), syncnet.py, data_utils/process.py"
         ),
         layouts=(_HUBERT, Layout("_wenet.npy", "chunk", 512)),
         rows_read=16,
@@ -268,8 +272,11 @@ _SYSTEMS = (
         ),
         caveat=(
             "For a video of 20 fps, --asr wenet and <stem>_wenet.npy; in a data set only the file"
-            " of its frame rate is written. An inference.py with --wav instead of --audio_feat"
-            " (02a9877) computes HuBERT again and overwrites <stem>_hu.npy: use c34b99d."
+            " of its frame rate is written. Train and drive with one version: older ones (aff08d2,"
+            " c34b99d) read 16 rows, later ones (156eef1, 080bce6) 8, and no checkpoint fits both."
+            " Its inference.py must have --audio_feat: one with --wav instead (02a9877) computes"
+            " HuBERT again over <stem>_hu.npy. In 080bce6 datasetsss.py fails on any features"
+            " (`self.audio_feats[0]<len`): write `self.audio_feats.shape[0]<len` there."
         ),
     ),
 )
