@@ -312,7 +312,7 @@ def test_ultralight_reshapes_wenet_rows_into_pictures(before, shape):
 
 
 def test_ultralight_counts_its_moments_in_every_version():
-    """datasetsss.py, __len__: aff08d2, 156eef1, and 080bce6, which fails on any extractor's rows."""
+    """datasetsss.py, __len__: aff08d2, 156eef1, and 080bce6, which fails on any rows."""
     pictures = 25
     array = exported("ultralight", pictures, pictures)["aud_hu.npy"]
     assert array.shape[0] - 1 <= pictures

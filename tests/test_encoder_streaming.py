@@ -39,6 +39,36 @@ def test_streamed_equals_offline_for_any_chunking(encoder, rate, lengths):
     np.testing.assert_allclose(streamed, encode_offline(encoder, samples, rate), atol=2e-6)
 
 
+def test_a_chunk_of_any_length_is_encoded_a_minute_at_a_time(encoder, monkeypatch):
+    """Memory does not grow with it: what is heard at once is what memory is for."""
+    samples, heard = noise(16_000 * 150), []
+    stream = SpeechStream(encoder, 16_000)
+    whole = encoder.clean
+    monkeypatch.setattr(encoder, "clean", lambda *a: heard.append(len(a[0])) or whole(*a))
+    state, features = stream.step(stream.init(), samples)
+    assert len(heard) == 3
+    assert max(heard) <= 60 * 100 + 100
+    assert len(features) == 150 * 25 - 1
+    monkeypatch.undo()
+    state, parts = stream.init(), []
+    for start in range(0, len(samples), 16_000):
+        state, some = stream.step(state, samples[start : start + 16_000])
+        parts.append(some)
+    np.testing.assert_allclose(features, np.concatenate(parts), atol=2e-6)
+
+
+@pytest.mark.parametrize("sound", [noise(1000), noise(0)], ids=["some", "none"])
+def test_nothing_follows_the_end_of_a_stream(encoder, sound):
+    stream = SpeechStream(encoder, 16_000)
+    state, _ = stream.step(stream.init(), sound)
+    ended, _ = stream.finish(state)
+    for further in (lambda: stream.step(ended, sound), lambda: stream.finish(ended)):
+        with pytest.raises(InputError) as error:
+            further()
+        assert str(error.value) == "this stream has ended: begin another with init()"
+    stream.finish(state)  # the state before is as it was
+
+
 def test_offline_equals_one_call_over_all_windows(encoder):
     samples = noise(16_000 * 3 + 77)
     at_once = encoder.features(torch.from_numpy(samples), 76).numpy()

@@ -22,6 +22,7 @@ REACH_S = 0.005  # of the filter, to either side: 80 zero crossings at 8 kHz
 _KAISER_BETA = 9.0  # stop band below -90 dB
 LOWEST_HZ, HIGHEST_HZ = 25, 384_000  # a sample a frame; no sound card has more
 _LARGEST_TABLE = 2_500_000  # weights, 10 MB: enough for every multiple of 25 Hz
+_MOST_ROWS = 2048  # of other rates' tables, between whose rows weights are blended
 _PASS = 0.95  # of the lower Nyquist frequency; the transition ends there or just above
 
 
@@ -36,8 +37,7 @@ class ResampleState:
 
 
 def start_resampling(rate_hz: int) -> ResampleState:
-    """Raises: InputError if ``rate_hz`` is no whole number that sound has, or would need a table of
-    weights of any size: rates come from strangers' files."""
+    """Raises: InputError if ``rate_hz`` is no whole number that sound has."""
     if not isinstance(rate_hz, Real) or not 0 < rate_hz < math.inf or rate_hz != int(rate_hz):
         raise InputError(
             f"sample rate {rate_hz} Hz is not a whole positive number: pass the true rate"
@@ -53,12 +53,6 @@ def start_resampling(rate_hz: int) -> ResampleState:
             "resample to 48000 Hz first"
         )
     rate_hz = int(rate_hz)
-    weights = _phases(rate_hz) * 2 * _reach(rate_hz)
-    if weights > _LARGEST_TABLE:
-        raise InputError(
-            f"sample rate {rate_hz} Hz needs a table of {weights * 4 / 1e6:.0f} MB: resample to a "
-            "multiple of 25 Hz first"
-        )
     return ResampleState(rate_hz, np.zeros(_reach(rate_hz), np.float32))
 
 
@@ -95,37 +89,53 @@ def _reach(rate_hz: int) -> int:
 
 
 def _phases(rate_hz: int) -> int:
-    """How many places an output can have between two inputs."""
-    return SAMPLE_RATE_HZ // math.gcd(rate_hz, SAMPLE_RATE_HZ)
+    """How many places between two inputs the table knows: all that an output can have, or fewer.
+
+    Rates come from strangers' files, and 191,999 Hz would ask for 123 MB. What is blended between
+    the rows of a smaller table is wrong by 1e-7 of a weight's size at most.
+    """
+    exact = SAMPLE_RATE_HZ // math.gcd(rate_hz, SAMPLE_RATE_HZ)
+    row = 2 * _reach(rate_hz)
+    return exact if exact * row <= _LARGEST_TABLE else min(_MOST_ROWS, _LARGEST_TABLE // row)
 
 
 @functools.lru_cache(maxsize=16)
 def _kernels(rate_hz: int) -> Float32[np.ndarray, "P K"]:
-    """The low-pass filter, a Kaiser-windowed sinc, for every place an output has between inputs.
+    """The low-pass filter, a Kaiser-windowed sinc, at ``P - 1`` places between two inputs and at
+    both.
 
-    Output ``n`` lies ``phase / P`` after an input sample; row ``phase`` holds the weights of the
-    inputs from ``reach - 1`` before that sample to ``reach`` behind it. 160 rows at 44.1 kHz.
+    Row ``p`` holds the weights for an output ``p / (P - 1)`` after an input sample: of the inputs
+    from ``reach - 1`` before that sample to ``reach`` behind it. 161 rows at 44.1 kHz.
     """
     phases, reach = _phases(rate_hz), _reach(rate_hz)
     cutoff = _PASS * min(1.0, SAMPLE_RATE_HZ / rate_hz)
-    at = np.arange(1 - reach, reach + 1) - np.arange(phases)[:, None] / phases
+    at = np.arange(1 - reach, reach + 1) - np.arange(phases + 1)[:, None] / phases
     window = np.i0(_KAISER_BETA * np.sqrt(np.clip(1 - (at / reach) ** 2, 0, 1)))
     return (cutoff * np.sinc(cutoff * at) * window / np.i0(_KAISER_BETA)).astype(np.float32)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _weighed(known, start, kernel):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for tap in range(len(kernel)):
+        total += known[start + tap] * kernel[tap]
+    return total
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _interpolate(  # type: ignore[no-untyped-def]
     known, origin, first, rate_hz, reach, kernels, out
 ):
-    phases = len(kernels)
-    step = SAMPLE_RATE_HZ // phases
+    phases = len(kernels) - 1
     for n in range(len(out)):
         # Whole numbers, so that hours of sound do not drift.
         position = (first + n) * rate_hz
         centre = position // SAMPLE_RATE_HZ
-        kernel = kernels[(position - centre * SAMPLE_RATE_HZ) // step]
+        place = (position - centre * SAMPLE_RATE_HZ) * phases
+        row = place // SAMPLE_RATE_HZ
         start = centre - reach + 1 - origin
-        total = np.float32(0)
-        for tap in range(len(kernel)):
-            total += known[start + tap] * kernel[tap]
+        total = _weighed(known, start, kernels[row])
+        share = np.float32((place - row * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ)
+        if share > 0:
+            total += share * (_weighed(known, start, kernels[row + 1]) - total)
         out[n] = total

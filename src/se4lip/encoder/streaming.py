@@ -6,7 +6,7 @@ and the running channel. A feature waits for the end of its window, 80 ms after 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from se4lip.audio.timebase import COLUMN_HOP, COLUMNS_PER_FRAME
 from se4lip.encoder.speech import SpeechEncoder
 from se4lip.types import FRAME_RATE_HZ, LOUDEST, SAMPLES_PER_FRAME, InputError
 
+_BLOCK_S = 60  # what is encoded at once at most, so that memory does not grow with the chunk
+
 
 @dataclass(frozen=True)
 class StreamState:
@@ -29,6 +31,7 @@ class StreamState:
     columns: Float[Tensor, "L F"]  # cleaned, from the start of the next frame's window
     channel: ChannelState
     frames: int = 0  # features given so far
+    ended: bool = False  # nothing can follow the silence that `finish` put behind the sound
 
 
 class SpeechStream:
@@ -63,24 +66,36 @@ class SpeechStream:
         """Take ``samples`` in [-1, 1], return the features that they complete (perhaps none).
 
         Raises:
-            InputError: not one channel of finite floating-point samples.
+            InputError: not one channel of finite floating-point samples, or a stream that ended.
         """
-        resampler, heard = resample(state.resampler, checked_samples(samples))
-        return self._advance(state, resampler, heard)
+        _check_open(state)
+        samples, block = checked_samples(samples), _BLOCK_S * self.sample_rate_hz
+        parts = []
+        for start in range(0, max(1, len(samples)), block):
+            resampler, heard = resample(state.resampler, samples[start : start + block])
+            state, features = self._advance(state, resampler, heard)
+            parts.append(features)
+        return state, parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def finish(self, state: StreamState) -> tuple[StreamState, Float32[np.ndarray, "T D"]]:
         """The features of the last frames, which silence completes: ``ceil(duration * 25)`` in
-        all."""
+        all.
+
+        Raises:
+            InputError: a stream that ended.
+        """
+        _check_open(state)
         resampler, heard = resample(state.resampler, np.zeros(0, np.float32), last=True)
         frames = -(-resampler.taken * FRAME_RATE_HZ // self.sample_rate_hz)
         window = self.encoder.config.window
         total = (window.past_frames + frames - 1 + window.lookahead_frames) * SAMPLES_PER_FRAME
         given = window.past_frames * SAMPLES_PER_FRAME + resampler.given
         if frames == 0:
-            return state, np.zeros((0, self.encoder.config.embedding), np.float32)
+            none = np.zeros((0, self.encoder.config.embedding), np.float32)
+            return replace(state, ended=True), none
         heard = np.concatenate((heard, np.zeros(max(0, total - given), np.float32)))
         state, features = self._advance(state, resampler, heard)
-        surplus = state.frames - frames
+        state, surplus = replace(state, ended=True), state.frames - frames
         return state, features[: len(features) - surplus] if surplus > 0 else features
 
     @torch.inference_mode()
@@ -110,16 +125,15 @@ class SpeechStream:
 def encode_offline(
     encoder: SpeechEncoder, samples: Float32[np.ndarray, " S"], sample_rate_hz: int
 ) -> Float32[np.ndarray, "T D"]:
-    """Features of a whole recording, in blocks of a minute so that memory stays bounded."""
+    """Features of a whole recording."""
     stream = SpeechStream(encoder, sample_rate_hz)
-    block = 60 * stream.sample_rate_hz
-    samples = checked_samples(samples)
-    state, parts = stream.init(), []
-    for start in range(0, len(samples), block):
-        state, features = stream.step(state, samples[start : start + block])
-        parts.append(features)
-    state, features = stream.finish(state)
-    return np.concatenate((*parts, features))
+    state, features = stream.step(stream.init(), samples)
+    return np.concatenate((features, stream.finish(state)[1]))
+
+
+def _check_open(state: StreamState) -> None:
+    if state.ended:
+        raise InputError("this stream has ended: begin another with init()")
 
 
 def checked_samples(samples: Float32[np.ndarray, " S"]) -> Float32[np.ndarray, " S"]:
