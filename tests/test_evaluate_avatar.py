@@ -16,11 +16,13 @@ from se4lip.artifacts.avatar import load_avatar
 from se4lip.artifacts.encoder import save_encoder
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.evaluate import EvaluateConfig
-from se4lip.evaluate_avatar import curves, drawn_on, evaluate_avatar
+from se4lip.evaluate_avatar import curves, drawn_on, evaluate_avatar, frames_learned
 from se4lip.face.tracker import Face
+from se4lip.io.dataset import open_dataset
 from se4lip.metrics.report import FIGURES
 from se4lip.rendered_takes import Rendered
 from se4lip.train.avatar import train_avatar
+from se4lip.train.avatar_material import Take, takes_of
 from se4lip.types import InputError
 
 pytestmark = pytest.mark.usefixtures("no_judges")
@@ -112,6 +114,7 @@ def test_figures_are_called_as_in_evaluate_video(made, tmp_path, monkeypatch, ca
     told: list[set[str]] = []
     assert command(made, monkeypatch) == 0
     other = {"avatar", "dataset", "split", "driver", "takes", "takes_of_other_looks", "frames"}
+    other |= {"frames_learned"}
     plain = {key.removeprefix("real_") for key in told[0]} - other
     assert plain - set(FIGURES) == {"silent_frames", "not_computed"}
 
@@ -217,3 +220,37 @@ def test_a_real_video_without_a_face_cannot_be_judged(made: Path) -> None:
             all_looks=True,
             judges=EvaluateConfig(encoder=made / "encoder.safetensors"),
         )
+
+
+def test_frames_that_an_avatar_learned_from_are_told(made, monkeypatch, capsys) -> None:
+    assert judged(made, lost=())[0]["frames_learned"] == 0
+    avatar = load_avatar(made / "avatar.safetensors")
+    data = open_dataset(made / "dataset")
+    learned = {tuple(take) for take in avatar.details["learned_from"]["takes"]}
+    assert learned == {(t.clip, t.start, t.stop) for t in takes_of(data, "train")}
+    for take in takes_of(data, "train"):
+        assert frames_learned(avatar, data, take) == len(take)
+        half = Take(take.clip, take.stop - 3, take.stop + 50)
+        assert frames_learned(avatar, data, half) == 3
+    monkeypatch.setattr("se4lip.evaluate_avatar.frames_learned", lambda *_: 7)
+    assert command(made, monkeypatch, "--most-takes", 1) == 0
+    assert f"7 of {FRAMES} frames are such as this avatar learned from" in capsys.readouterr().err
+
+
+def test_what_is_missing_or_none_is_told_before_anything_is_drawn(made, tmp_path) -> None:
+    def never(rendered: Rendered) -> None:
+        raise AssertionError("something was drawn")
+
+    for flags, sentence in (
+        ({"most_takes": 0}, "--most-takes 0 was asked for: give 1 or more"),
+        ({"phones": tmp_path}, f"cannot read phone file {tmp_path}"),
+    ):
+        with pytest.raises(InputError) as error:
+            evaluate_avatar(
+                *(made / "avatar.safetensors", made / "dataset", ScriptedTracker()),
+                features=made / "features",
+                all_looks=True,
+                on_take=never,
+                **flags,
+            )
+        assert str(error.value).startswith(sentence)

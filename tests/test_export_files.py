@@ -218,7 +218,7 @@ def test_without_the_packages_it_says_what_to_install(package, weights, tmp_path
         export_onnx(tmp_path, weights)
     assert str(error.value) == (
         f"export needs onnx and onnxruntime, and {package} is not installed: "
-        "pip install 'se4lip[onnx]'"
+        "pip install '.[onnx]' in se4lip's checkout"
     )
 
 

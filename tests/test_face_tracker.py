@@ -34,7 +34,8 @@ def test_without_mediapipe_it_says_what_to_install(monkeypatch):
     with pytest.raises(InputError) as caught:
         MediaPipeTracker("model.task")
     assert str(caught.value) == (
-        "finding faces needs MediaPipe, which is not installed: pip install 'se4lip[prepare]'"
+        "finding faces needs MediaPipe, which is not installed: pip install '.[prepare]' in "
+        "se4lip's checkout"
     )
 
 

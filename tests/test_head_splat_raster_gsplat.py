@@ -152,7 +152,7 @@ def test_a_missing_gsplat_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raster_gsplat.require_gsplat()
     assert str(refused.value) == (
         "gsplat is not installed, and Gaussians on a CUDA device need it: "
-        "pip install 'se4lip[gpu]', or move them to the CPU"
+        "pip install '.[gpu]' in se4lip's checkout, or move them to the CPU"
     )
 
 

@@ -309,7 +309,8 @@ def test_a_head_that_is_not_there_and_what_a_head_is_not(place, tmp_path, capsys
     )
     encode = ("encode", place / "good.wav", "-o", tmp_path / "a.npz")
     assert refused(capsys, tmp_path, *encode) == (
-        f"{tmp_path / 'a.npz'} would not be what it is called: give -o FEATURES.npy"
+        f"{tmp_path / 'a.npz'} does not end in .npy, and that is what features are: give -o "
+        "FEATURES.npy"
     )
     encode = ("encode", place / "good.wav", "--for", "er-nerf", "-o", tmp_path / "a.npy")
     assert refused(capsys, tmp_path, *encode) == (

@@ -128,5 +128,6 @@ def test_a_file_of_somebody_else_is_not_overwritten(tmp_path):
     )
     assert [file.name for file in tmp_path.iterdir()] == ["talk.json"]
     assert said(writable_features, tmp_path / "x.json") == (
-        f"{tmp_path / 'x.json'} is where the note beside features would lie: give -o FEATURES.npy"
+        f"{tmp_path / 'x.json'} does not end in .npy, and that is what features are: give -o "
+        "FEATURES.npy"
     )

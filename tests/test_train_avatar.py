@@ -165,7 +165,7 @@ def test_another_kept_hearing_is_another_run(made, tmp_path):
     said = {"report": lambda text: None}
     run = folder / "dataset", tmp_path / "run", recipe
     train_avatar(*run, keep_hearing=file, **said)
-    with pytest.raises(InputError, match=r"is of a run with another .*hidden"):
+    with pytest.raises(InputError, match=r"is of a run with other .*hidden"):
         train_avatar(*run, keep_hearing=other, **said)
 
 
@@ -181,7 +181,7 @@ def test_a_run_does_not_go_on_with_other_sound(keep, made, tmp_path):
     more = {"report": lambda text: None, **hearing}
     train_avatar(*run, **more)
     set_av_offset(data, 1.5)  # as many takes of the same names
-    with pytest.raises(InputError, match="is of a run with another clips"):
+    with pytest.raises(InputError, match="is of a run with other clips or stored offsets"):
         train_avatar(*run, **more)
 
 

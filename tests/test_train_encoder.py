@@ -391,7 +391,9 @@ def test_a_run_does_not_go_on_with_other_clips(tmp_path):
     before = digest(open_dataset(data), "train")
     set_av_offset(data, 1.5)  # as many clips of the same names
     assert digest(open_dataset(data), "train") != before
-    with pytest.raises(InputError, match="is of a run with another clips"):
+    with pytest.raises(
+        InputError, match="is of a run with other clips or stored offsets: give the same"
+    ):
         train_encoder([data], tmp_path / "run", recipe(steps=1), device="cpu")
     set_av_offset(data, 0.0)
     moved = data.rename(tmp_path / "me" / "elsewhere")

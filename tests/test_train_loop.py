@@ -150,7 +150,7 @@ def test_who_asks_twice_is_not_kept_waiting():
 def test_a_checkpoint_of_another_run_is_not_overwritten(tmp_path):
     run(tmp_path)
     before = (tmp_path / f"{CHECKPOINT}.safetensors").read_bytes()
-    with pytest.raises(InputError, match="is of a run with another of: give the same options"):
+    with pytest.raises(InputError, match="is of a run with other of: give the same options"):
         run(tmp_path, identity={"of": "something else"})
     assert (tmp_path / f"{CHECKPOINT}.safetensors").read_bytes() == before
 

@@ -51,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
     0 done, 2 wrong input, 70 a fault of se4lip itself, 130 interrupted, 143 terminated (`serve`
-    ends with 0 on both); `sync` and
-    `inspect` say with 1 and 3 what they found. Each failure is one sentence on standard error; with
-    SE4LIP_DEBUG set, a fault comes with its traceback.
+    ends with 0 on both). 1 (`sync`, `inspect`) and 3 (these, `evaluate video`, `evaluate avatar`)
+    are answers: what was found, or that nothing could be. Each failure is one sentence on standard
+    error; with SE4LIP_DEBUG set, a fault comes with its traceback.
     """
     # Spinning threads of torch and numba cost several times the work on a shared machine; the
     # libraries read this when they are loaded.

@@ -36,7 +36,7 @@ from se4lip.train.avatar_material import Take, framed_pictures, motion_of, slice
 from se4lip.train.devices import chosen_device
 from se4lip.train.listener import Listener, listener_of_avatar
 from se4lip.train.split import Split
-from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, InputError
+from se4lip.types import FRAME_RATE_HZ, SAMPLES_PER_FRAME, InputError, at_least_one
 
 Driver = Literal["speech", "real mouth"]
 
@@ -49,6 +49,7 @@ class AvatarReport:
     the encoder and by SyncNet are means over takes. ``real_`` is the real video under the same
     judge. A figure that could not be computed is NaN, and ``not_computed`` says why.
 
+    ``frames_learned`` counts those that the avatar learned from, as far as its file says.
     ``silent_moving_share_told`` is what the head's mouth codes make the lips do, which a tracker
     sees blinks and trembling on top of.
     """
@@ -60,6 +61,7 @@ class AvatarReport:
     takes: int
     takes_of_other_looks: int
     frames: int
+    frames_learned: int
     face_seen: float
     real_face_seen: float
     psnr_db: float
@@ -145,6 +147,7 @@ def evaluate_avatar(
     Raises:
         InputError: files that cannot be read, no take to judge, another encoder, or no such device.
     """
+    at_least_one(most_takes, "--most-takes")
     loaded = drawn_on(load_avatar(avatar), device)
     listener = listener_of_avatar(loaded, encoder, features, feature_weights)
     data = open_dataset(dataset)
@@ -155,23 +158,27 @@ def evaluate_avatar(
             "choose another split"
         )
     config = judges or EvaluateConfig()
-    tally, others = Tally(replace(config, encoder=config.encoder or encoder)), 0
-    for i, take in enumerate(takes):
-        on_progress(i / len(takes))
-        if most_takes is not None and tally.takes == most_takes:
+    tally, others, learned = Tally(replace(config, encoder=config.encoder or encoder)), 0, 0
+    chosen: list[Take] = []
+    for take in takes:
+        if len(chosen) == most_takes:
             break
-        if not all_looks and not has_look(loaded, data, take, videos):
+        if all_looks or has_look(loaded, data, take, videos):
+            chosen.append(take)
+        else:
             others += 1
-            continue
-        rendered = render_take(loaded, data, take, listener, driver, tracker, videos)
-        times = [] if phones is None else _phones(phones / f"{take.clip}.txt", take)
-        tally.add(rendered, times)
-        on_take(rendered)
-    if not tally.takes:
+    if not chosen:
         raise InputError(
             f"none of the {len(takes)} takes of split {split!r} of {data.path} shows the look this "
             "avatar draws: judge it on all with --all-looks, or choose another split"
         )
+    times = {take: [] if phones is None else _phones(phones, take) for take in chosen}
+    for i, take in enumerate(chosen):
+        on_progress(i / len(chosen))
+        rendered = render_take(loaded, data, take, listener, driver, tracker, videos)
+        tally.add(rendered, times[take])
+        learned += frames_learned(loaded, data, take)
+        on_take(rendered)
     return AvatarReport(
         avatar=avatar.name,
         dataset=data.name,
@@ -179,7 +186,20 @@ def evaluate_avatar(
         driver=driver,
         takes=tally.takes,
         takes_of_other_looks=others,
+        frames_learned=learned,
         **tally.figures(),
+    )
+
+
+def frames_learned(avatar: Avatar, data: Dataset, take: Take) -> int:
+    """How many frames of ``take`` the avatar learned from; 0 where its file does not say."""
+    said = avatar.details.get("learned_from", {})
+    if said.get("dataset") != data.name:
+        return 0
+    return sum(
+        max(0, min(take.stop, stop) - max(take.start, start))
+        for clip, start, stop in said["takes"]
+        if clip == take.clip
     )
 
 
@@ -281,7 +301,7 @@ def has_look(avatar: Avatar, data: Dataset, take: Take, videos: Path | None) -> 
     return person.has_this_look(opening, poses[:1])
 
 
-def _phones(file: Path, take: Take) -> list[closure.Phone]:
+def _phones(folder: Path, take: Take) -> list[closure.Phone]:
     """The phones that sound within a take, timed from its start."""
     start_s, stop_s = take.start / FRAME_RATE_HZ, take.stop / FRAME_RATE_HZ
-    return closure.phones_within(read_phones(file), start_s, stop_s)
+    return closure.phones_within(read_phones(folder / f"{take.clip}.txt"), start_s, stop_s)

@@ -75,14 +75,14 @@ def evaluate_encoder(
         names = clips_of(data, split)
         check_split(data, split)
         totals: dict[int, OffsetCounts] = {}
-        for k, name in enumerate(names):  # one clip in memory at a time
+        for k, clip in enumerate(names):  # one in memory at a time
             on_progress((i + k / len(names)) / len(datasets))
-            probe = Probe.of(data.clip(name))
+            probe = Probe.of(data.clip(clip))
             for context, count in count_offsets(model, [probe], branch=branch).items():
                 totals[context] = totals.get(context, OffsetCounts()) + count
             speech = int(probe.speaking.sum())
             if speech > best[0]:
-                best = (speech, f"{data.name}/{name}", _matrix(model, probe))
+                best = (speech, f"{data.name}/{clip}", _matrix(model, probe))
         rows += [
             EncoderFigure(
                 data.name,

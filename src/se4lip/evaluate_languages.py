@@ -26,7 +26,7 @@ from se4lip.metrics.closure import ClosureCounts, Phone, count_closures
 from se4lip.metrics.landmarks import lip_aperture, lip_width
 from se4lip.metrics.phones import BILABIAL, OTHER_LABIAL, ROUNDED, SPREAD
 from se4lip.train.listener import Listener, listener_of_avatar
-from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, Speech
+from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, Speech, at_least_one
 
 _SHIFT_S = 0.3  # by which chance misplaces phones
 _BOOTSTRAPS = 500
@@ -95,6 +95,7 @@ def evaluate_languages(
     Raises:
         InputError: files that cannot be read, no recordings with phones, or another encoder.
     """
+    at_least_one(most_recordings, "--most-recordings")
     loaded = avatar if isinstance(avatar, Avatar) else load_avatar(avatar)
     listener = listener_of_avatar(loaded, encoder)
     if not folder.is_dir():

@@ -168,7 +168,7 @@ def _need(*packages: str) -> None:
         except ImportError as error:
             raise InputError(
                 f"export needs {' and '.join(packages)}, and {name} is not installed: "
-                "pip install 'se4lip[onnx]'"
+                "pip install '.[onnx]' in se4lip's checkout"
             ) from error
 
 

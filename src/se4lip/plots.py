@@ -112,7 +112,8 @@ def need_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "pictures of measurements need matplotlib: pip install 'se4lip[prepare]'"
+            "pictures of measurements need matplotlib: pip install '.[prepare]' in se4lip's "
+            "checkout"
         ) from error
 
 

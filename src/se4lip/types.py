@@ -50,6 +50,12 @@ def within(config: object, **ranges: tuple[float, float]) -> None:
                 raise InputError(f"{name} is {value}, but {needed} is needed: give another number")
 
 
+def at_least_one(count: int | None, flag: str) -> None:
+    """Raises: InputError unless ``count``, of the option ``flag``, is one or more, or None."""
+    if count is not None and count < 1:
+        raise InputError(f"{flag} {count} was asked for: give 1 or more, or leave it out for all")
+
+
 @dataclass(frozen=True)
 class Speech:
     """Mono speech. ``samples`` lie in [-1, 1]; sample ``n`` sounds at ``n / sample_rate_hz`` s."""

@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass
 from numbers import Real
 
-import numba
 import numpy as np
 from jaxtyping import Float32
 
+from se4lip.jit import compiled
 from se4lip.types import SAMPLE_RATE_HZ, InputError
 
 REACH_S = 0.005  # of the filter, to either side: 80 zero crossings at 8 kHz
@@ -114,7 +114,7 @@ def _kernels(rate_hz: int) -> Float32[np.ndarray, "P K"]:
     return (cutoff * np.sinc(cutoff * at) * window / np.i0(_KAISER_BETA)).astype(np.float32)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@functools.partial(compiled, fastmath=True, inline="always")
 def _weighed(known, start, kernel):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for tap in range(len(kernel)):
@@ -122,7 +122,7 @@ def _weighed(known, start, kernel):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@functools.partial(compiled, fastmath=True)
 def _interpolate(  # type: ignore[no-untyped-def]
     known, origin, first, rate_hz, reach, kernels, out
 ):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from se4lip.artifacts.avatar import Renderer, load_avatar
 from se4lip.commands.shared import run
@@ -17,6 +16,7 @@ from se4lip.train.avatar import train_avatar as train
 from se4lip.train.avatar_again import make_wary
 from se4lip.train.avatar_again import relisten as hear
 from se4lip.train.hearing_of_another import AUTO, HEARING, WARINESS
+from se4lip.train.log import say
 from se4lip.train.split import Split
 from se4lip.types import InputError
 from se4lip.wording import lateness
@@ -77,7 +77,6 @@ def train_avatar(arguments: list[str]) -> int | None:
                 learned anew, or, with --seen too, only what noise is.
             json: Print path, steps, seconds and validation figures as JSON on standard output.
         """
-        report = Console(stderr=True, highlight=False).print
         if keep_hearing is not None:
             asked: dict[str, object] = {
                 "--features": features,
@@ -99,7 +98,7 @@ def train_avatar(arguments: list[str]) -> int | None:
             _check_seen(seen, renderer, videos, device)
         if seen is not None and keep_hearing is not None:
             file = make_wary(
-                *(dataset, out, recipe, seen, keep_hearing, encoder, split, name, report),
+                *(dataset, out, recipe, seen, keep_hearing, encoder, split, name, say),
                 feature_weights=feature_weights,
                 also_heard=also_heard,
                 also_still=also_still,
@@ -108,7 +107,7 @@ def train_avatar(arguments: list[str]) -> int | None:
             return
         if seen is not None:
             file = hear(
-                *(dataset, out, recipe, seen, encoder, features, split, name, report),
+                *(dataset, out, recipe, seen, encoder, features, split, name, say),
                 feature_weights=feature_weights,
                 also_heard=also_heard,
                 also_still=also_still,
@@ -117,9 +116,9 @@ def train_avatar(arguments: list[str]) -> int | None:
             )
             tell_trained(file, {"speech": out / "speech"}, json)
             return
-        _warn_of_late_sound(dataset, report)
+        _warn_of_late_sound(dataset, say)
         file = train(
-            *(dataset, out, recipe, encoder, features, split, videos, device, name, report),
+            *(dataset, out, recipe, encoder, features, split, videos, device, name, say),
             feature_weights=feature_weights,
             renderer=renderer or "splat",
             also_heard=also_heard,

@@ -23,7 +23,9 @@ from se4lip.metrics.report import FIGURES
 from se4lip.plots import need_matplotlib
 from se4lip.prepare import mediapipe_tracker
 from se4lip.rendered_takes import Rendered, sound_of
+from se4lip.train.log import say
 from se4lip.train.split import Split
+from se4lip.types import at_least_one
 
 
 def evaluate_avatar(arguments: list[str]) -> int | None:
@@ -75,6 +77,7 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
             json: Print the figures as JSON on standard output.
             judges: Judges that come from elsewhere, as in `se4lip evaluate video`.
         """
+        at_least_one(show_takes, "--show-takes")
         inputs = [avatar, *open_dataset(dataset).files(videos)]
         inputs += [] if phones is None else phones.glob("*")
         writable_files(sheet, curves, reading=inputs)
@@ -94,18 +97,18 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
                 dataset,
                 mediapipe_tracker(face_landmarker),
                 split,
-                encoder,
-                features,
-                driver,
-                all_looks,
-                most_takes,
-                phones,
-                videos,
-                keep,
-                advance,
-                feature_weights,
-                judges,
-                device,
+                encoder=encoder,
+                features=features,
+                driver=driver,
+                all_looks=all_looks,
+                most_takes=most_takes,
+                phones=phones,
+                videos=videos,
+                on_take=keep,
+                on_progress=advance,
+                feature_weights=feature_weights,
+                judges=judges,
+                device=device,
             )
         if sheet is not None:
             save_picture(sheet, sheet_of(shown))
@@ -115,6 +118,11 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
             frames = itertools.chain.from_iterable(map(side_by_side, shown))
             write_video(video, frames, map(sound_of, shown), origin=side_by_side_origin(avatar))
         code = 0 if report.face_seen else NO_FACE
+        if report.frames_learned:
+            say(
+                f"{report.frames_learned} of {report.frames} frames are such as this avatar "
+                "learned from: they do not test it"
+            )
         if json:
             print_json(report.plain())
             return code

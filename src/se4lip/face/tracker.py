@@ -42,7 +42,7 @@ class Tracker(Protocol):
 class MediaPipeTracker:
     """MediaPipe's face landmarker, each picture by itself, at most two faces.
 
-    Needs the extra ``se4lip[prepare]``; ``model_path`` comes from ``io.models.face_landmarker``,
+    Needs the extra ``prepare``; ``model_path`` comes from ``io.models.face_landmarker``,
     and ``model_sha256`` is part of its name.
 
     Raises:
@@ -57,7 +57,7 @@ class MediaPipeTracker:
         except ImportError as error:
             raise InputError(
                 "finding faces needs MediaPipe, which is not installed: "
-                "pip install 'se4lip[prepare]'"
+                "pip install '.[prepare]' in se4lip's checkout"
             ) from error
         self._mediapipe: Any = mediapipe
         self._model_sha256 = model_sha256

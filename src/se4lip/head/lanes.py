@@ -21,8 +21,10 @@ from typing import Any, TypeVar, no_type_check
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from se4lip import jit
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -109,7 +111,7 @@ def run_in_lanes(kernel: Callable[..., None], lanes: int, *arguments: Any) -> No
 
 
 def compiler(*sources: ModuleType, **options: Any) -> Callable[[Callable[..., None]], Any]:
-    """A decorator: `numba.njit` for kernels, cached on disk until their file or ``sources`` change.
+    """A decorator: `jit.compiled`, cached on disk until the kernel's file or ``sources`` change.
 
     numba's own cache watches no file but the kernel's, though constants and functions of others
     are compiled in; the cache file's name, made of the kernel's, tells it of the rest.
@@ -118,7 +120,7 @@ def compiler(*sources: ModuleType, **options: Any) -> Callable[[Callable[..., No
 
     def compiled(kernel: Callable[..., None]) -> Any:
         kernel.__qualname__ += f"_{stamp:x}"
-        return njit(nogil=True, cache=True, **options)(kernel)
+        return jit.compiled(kernel, **options)
 
     return compiled
 

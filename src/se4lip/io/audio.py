@@ -12,7 +12,7 @@ import soxr
 from jaxtyping import Float32
 
 from se4lip.io.files import atomic
-from se4lip.io.media import decoded, opened
+from se4lip.io.media import by_path, decoded, opened
 from se4lip.types import LOUDEST, SAMPLE_RATE_HZ, InputError, Speech
 
 Block = Float32[np.ndarray, " S"]
@@ -83,7 +83,7 @@ def write_wav(path: Path | str, speech: Speech | Iterable[Speech]) -> None:
         InputError: ``path`` cannot be written.
     """
     chunks = iter([speech] if isinstance(speech, Speech) else speech)
-    with atomic(path) as part, av.open(str(part), "w", format="wav") as container:
+    with atomic(path) as part, av.open(by_path(part), "w", format="wav") as container:
         stream: Any = None
         for chunk in chunks:
             if stream is None:

@@ -35,9 +35,6 @@ class Author:
     sha256: str
 
 
-_OTHER_ARRAYS = {".npz", ".pt", ".pth", ".pkl", ".mat", ".h5", ".safetensors", ".csv", ".txt"}
-
-
 def note_of(features: Path | str) -> Path:
     """Where the note of a ``.npy`` file lies: the same name, ending in ``.json``."""
     return Path(features).with_suffix(".json")
@@ -47,17 +44,15 @@ def writable_features(path: Path | str, reading: Iterable[Path | str | None] = (
     """Prove that features and their note can be written, before hours of work.
 
     Raises:
-        InputError: the place cannot be written or is one of ``reading``, or a ``.json`` of somebody
-            else is in the way.
+        InputError: not a ``.npy``, the place cannot be written or is one of ``reading``, or a
+            ``.json`` of somebody else is in the way.
     """
     note = note_of(path)
-    if Path(path).suffix in _OTHER_ARRAYS:
-        raise InputError(f"{path} would not be what it is called: give -o FEATURES.npy")
-    if note == Path(path):
-        raise InputError(
-            f"{path} is where the note beside features would lie: give -o FEATURES.npy"
-        )
     writable_files(path, note, reading=reading)
+    if Path(path).suffix.lower() != ".npy":
+        raise InputError(
+            f"{path} does not end in .npy, and that is what features are: give -o FEATURES.npy"
+        )
     if note.exists() and not _is_note(note):
         raise InputError(
             f"{note} is there and is no note of se4lip, but one is written beside {path}: "

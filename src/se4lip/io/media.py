@@ -31,7 +31,7 @@ def opened(path: Path | str, what: str) -> Iterator[av.container.InputContainer]
     existing_file(path, what)
     try:
         # Metadata is often not UTF-8, and none of it matters here.
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(by_path(path), metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{what} {path} cannot be opened, it is damaged, cut short or no {what} file: "
@@ -39,6 +39,11 @@ def opened(path: Path | str, what: str) -> Iterator[av.container.InputContainer]
         ) from error
     with container:
         yield container
+
+
+def by_path(path: Path | str) -> str:
+    """``path`` as FFmpeg takes it for a file's: of ``12:30.wav`` it would look for a protocol."""
+    return str(Path(path).absolute())
 
 
 def read_tags(path: Path | str) -> dict[str, str]:

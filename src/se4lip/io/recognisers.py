@@ -49,7 +49,7 @@ DEEPSPEECH = PublishedFile(
     "SE4LIP_DEEPSPEECH",
 )
 _DEEPSPEECH_SHA1 = "b90017e8"
-_INSTALL = "pip install 'se4lip[rivals]'"
+_INSTALL = "pip install '.[rivals]' in se4lip's checkout"
 
 
 def whisper_model(name: str, given: Path | None = None) -> tuple[bytes, str]:
@@ -93,7 +93,7 @@ def transformers_model(hub: str, given: Path | None = None) -> tuple[Any, bool, 
         import transformers
     except ImportError as error:
         raise InputError(
-            f"features of {hub} need transformers: pip install 'se4lip[hubert]'"
+            f"features of {hub} need transformers: pip install '.[hubert]' in se4lip's checkout"
         ) from error
     kind = transformers.HubertModel if "hubert" in hub else transformers.Wav2Vec2Model
     where = str(given or hub)

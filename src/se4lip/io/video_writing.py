@@ -18,6 +18,7 @@ from se4lip.io import audio
 from se4lip.io.certificates import Certificate, chosen_certificate
 from se4lip.io.credentials import MEDIA_TYPES, Origin, Seal
 from se4lip.io.files import atomic, writable_files
+from se4lip.io.media import by_path
 from se4lip.io.video import Picture
 from se4lip.types import FRAME_RATE_HZ, InputError, Speech
 
@@ -80,7 +81,7 @@ def write_video(
         raise InputError(f"there are no pictures to write to {path}: give at least one") from None
     pieces = _aac_ready(iter(() if speech is None else _pieces(speech)))
     with atomic(path) as part:
-        with av.open(str(part), "w", options={"movflags": "+faststart"}) as container:
+        with av.open(by_path(part), "w", options={"movflags": "+faststart"}) as container:
             container.metadata["comment"] = f"se4lip {version('se4lip')}: {origin.comment}"
             video = _video_output(container, first, config, frame_rate_hz)
             piece = next(pieces, None)

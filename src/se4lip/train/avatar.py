@@ -180,6 +180,10 @@ def train_avatar(
         "recipe": to_plain(recipe),
         "machine": machine(where),
         "takes": len(material.spoken),
+        "learned_from": {
+            "dataset": data.name,
+            "takes": [[one.take.clip, one.take.start, one.take.stop] for one in material.spoken],
+        },
         "look_takes": material.look_takes,
         "reprojection_px": material.reprojection_px,
         **heard,

@@ -16,6 +16,8 @@ from se4lip.types import InputError
 
 CHECKPOINT = "checkpoint"
 
+_SAID = {"clips": "clips or stored offsets"}
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -86,8 +88,8 @@ def resume(
     different = sorted(k for k, value in header.config.items() if identity.get(k) != value)
     if different:
         raise InputError(
-            f"{path} is of a run with another {', '.join(different)}: "
-            "give the same options to go on with it, or another output folder to start anew"
+            f"{path} is of a run with other {', '.join(_SAID.get(k, k) for k in different)}: give "
+            "the same options and data to go on with it, or another output folder to start anew"
         )
     parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimizer": {}}
     for name, value in tensors.items():

@@ -11,6 +11,11 @@ from typing import Any
 from rich.console import Console
 
 
+def say(line: str) -> None:
+    """A line on standard error, as it is: names hold brackets, and logs are read by machines."""
+    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 class Log:
     """Lines on the terminal, scalars in TensorBoard if it is installed. ``folder=None`` is
     silent. No file is made before there is something to write into it."""
@@ -20,7 +25,7 @@ class Log:
     ) -> None:
         self.steps, self.done, self.began = steps, done, time.monotonic()
         self.silent = folder is None
-        self.report = report or Console(stderr=True, highlight=False).print
+        self.report = report or say
         self.folder = folder  # until the board there is opened
         self.board: Any = None
         if folder is not None and done:
@@ -56,7 +61,10 @@ class Log:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            self.report("TensorBoard is not installed (pip install 'se4lip[train]'): no curves")
+            self.report(
+                "TensorBoard is not installed (pip install '.[train]' in se4lip's checkout): no "
+                "curves"
+            )
             return None
         return SummaryWriter(str(folder / "tensorboard"))
 

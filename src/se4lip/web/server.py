@@ -302,5 +302,7 @@ def _aiohttp_web() -> Any:
     try:
         from aiohttp import web
     except ImportError as error:
-        raise InputError("the live page needs aiohttp: pip install 'se4lip[web]'") from error
+        raise InputError(
+            "the live page needs aiohttp: pip install '.[web]' in se4lip's checkout"
+        ) from error
     return web

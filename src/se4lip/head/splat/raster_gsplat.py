@@ -1,9 +1,9 @@
 """The CUDA back end: gsplat's own kernels, called so that they draw the picture of `raster`.
 
-gsplat is an optional package (``pip install 'se4lip[gpu]'``) and builds itself with nvcc when it
-first draws. It is called by the four public functions that its ``rasterization`` is made of. The
-alpha clamp, the cuts and the frustum margin are compiled into gsplat: 1.5's are those of `raster`,
-1.6 clamps at 0.99 and is turned away.
+gsplat is an optional package (the extra ``gpu``) and builds itself with nvcc when it first draws.
+It is called by the four public functions that its ``rasterization`` is made of. The alpha clamp,
+the cuts and the frustum margin are compiled into gsplat: 1.5's are those of `raster`, 1.6 clamps at
+0.99 and is turned away.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def require_gsplat() -> None:
     except ImportError:
         raise InputError(
             "gsplat is not installed, and Gaussians on a CUDA device need it: "
-            "pip install 'se4lip[gpu]', or move them to the CPU"
+            "pip install '.[gpu]' in se4lip's checkout, or move them to the CPU"
         ) from None
     if not gsplat.__version__.startswith(VERSION):
         raise InputError(
