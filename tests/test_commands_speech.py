@@ -86,7 +86,7 @@ def test_file_and_memory_have_a_row_for_every_frame_that_has_begun(
     wav(file, samples, rate_hz)
     begun = -(-len(samples) * 25 // rate_hz)
     assert len(encode_file(file, encoder)) == begun
-    assert len(encode(samples / np.float32(32768), rate_hz, encoder)) == begun
+    assert len(encode(samples / np.float32(32768), rate_hz, str(encoder))) == begun
 
 
 def test_encode_for_a_system_writes_what_its_loader_takes(speech, encoder, tmp_path, capsys):

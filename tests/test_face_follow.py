@@ -1,10 +1,12 @@
 """One face becomes a track; everything else becomes a reason with its time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from faces import BLUE, DrawnFaceTracker, draw, face_at
-from se4lip.face.follow import FollowConfig, Sighting, follow, sight, thumbnail
+from se4lip.face.follow import EVERY_FACE, FollowConfig, Sighting, follow, sight, thumbnail
 from se4lip.types import InputError
 
 PLACE = (40.0, 20.0, 60.0, 80.0)
@@ -33,6 +35,24 @@ def test_a_face_in_every_frame_is_its_own_track():
     assert (len(track), filled, track.width_px, track.height_px) == (20, 0, 160, 120)
     for t, sighting in enumerate(sightings):
         np.testing.assert_array_equal(track.landmarks_px[t], sighting.faces[0].landmarks_px)
+
+
+@pytest.mark.parametrize(("turns", "degrees"), [(1, 90), (2, 180), (3, 90)])
+def test_a_face_on_its_side_is_told_before_what_it_makes_of_the_tracker(turns, degrees):
+    angle = np.pi / 2 * turns
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+    def turned(sighting: Sighting) -> Sighting:
+        (face,) = sighting.faces
+        points = face.landmarks_px.copy()
+        points[:, :2] = points[:, :2] @ turn.T + 200
+        return seen(replace(face, landmarks_px=points.astype(np.float32)))
+
+    sightings = [turned(one) for one in moving(20)]
+    for t in range(5, 12):
+        sightings[t] = seen()
+    assert reason(sightings) == f"a picture turned by {degrees} degrees at 0.00 s"
+    assert len(follow(sightings, EVERY_FACE)[0]) == 20
 
 
 @pytest.mark.parametrize("gone", [[7], [7, 8, 9], [3, 10, 11]])

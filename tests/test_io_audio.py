@@ -60,6 +60,21 @@ def test_six_channels_keep_a_voice_in_the_centre(tmp_path):
     assert np.abs(read_speech(surround).samples).max() > 0.1
 
 
+def test_channels_that_cancel_each_other_are_no_silence(tmp_path):
+    voice = (tone(1, 16_000) * 20_000).astype(np.int16)
+    opposite = wav(tmp_path / "a.wav", np.stack((voice, -voice), 1), 16_000)
+    with pytest.raises(InputError) as error:
+        read_speech(opposite)
+    assert str(error.value) == (
+        f"the channels of {opposite} cancel each other when they are added up: give a file with "
+        "one of them, as with ffmpeg -i FILE -af pan=mono|c0=c0"
+    )
+    quieter = wav(tmp_path / "b.wav", np.stack((voice, -(voice // 2)), 1), 16_000)
+    assert np.abs(read_speech(quieter).samples).max() > 0.02
+    silent = wav(tmp_path / "c.wav", np.zeros((16_000, 2), np.int16), 16_000)
+    assert not read_speech(silent).samples.any()
+
+
 def test_a_voice_in_both_channels_keeps_its_loudness(tmp_path):
     both = np.stack([0.9 * tone(1, 16_000) / 0.5] * 2, 1)
     speech = read_speech(wav(tmp_path / "a.wav", both, 16_000))

@@ -268,7 +268,7 @@ def watched(tmp_path, **changes):
         ({"samples": None}, "no sound: the file has no audio stream"),
         (
             {"trouble": "two faces at 0.20 s"},
-            "two faces at 0.20 s: give a part that shows one face without a cut",
+            "two faces at 0.20 s: give a part that shows one upright face without a cut",
         ),
         ({"seen": np.ones(1, bool)}, "too short: 1 frame of at least 14"),
         ({"seen": np.ones(13, bool)}, "too short: 13 frames of at least 14"),
@@ -351,7 +351,7 @@ def test_who_passes_by_is_no_second_face(tmp_path):
 def test_sync_cannot_tell_whose_lips_they_are(trouble, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(commands, "mediapipe_tracker", lambda model: DrawnFaceTracker())
     video = shot(tmp_path / "a.mp4", SHOTS[trouble])
-    reason = f"{trouble}: give a part that shows one face without a cut"
+    reason = f"{trouble}: give a part that shows one upright face without a cut"
     assert cli.main(["sync", str(video)]) == 3
     assert capsys.readouterr().out == f"{video}: cannot tell: {reason}\n"
     assert cli.main(["sync", str(video), "--json"]) == 3

@@ -22,12 +22,12 @@ class StreamingEncoder(SpeechStream):
         InputError: a rate that is not positive, or weights that cannot be read.
     """
 
-    def __init__(self, sample_rate: int, encoder: Path | None = None) -> None:
+    def __init__(self, sample_rate: int, encoder: Path | str | None = None) -> None:
         super().__init__(load_encoder(encoder).speech, sample_rate)
 
 
 def encode(
-    samples: Float32[np.ndarray, " S"], sample_rate: int, encoder: Path | None = None
+    samples: Float32[np.ndarray, " S"], sample_rate: int, encoder: Path | str | None = None
 ) -> Float32[np.ndarray, "T 512"]:
     """Lip features of a recording: one unit vector per 25-fps frame, ``T = ceil(duration * 25)``.
 

@@ -180,7 +180,7 @@ class LiveHead:
 def live(
     avatar: Path | str | Avatar,
     sample_rate: int,
-    encoder: Path | None = None,
+    encoder: Path | str | None = None,
     config: LiveConfig | None = None,
     worker: Executor | None = None,
 ) -> LiveHead:
@@ -201,7 +201,7 @@ def live(
 
 
 def stream_of(
-    avatar: Avatar, sample_rate: int, encoder: Path | None, config: LiveConfig
+    avatar: Avatar, sample_rate: int, encoder: Path | str | None, config: LiveConfig
 ) -> LiveStream:
     """Ears and head of ``avatar``, joined. Raises: InputError as `live` does."""
     if not avatar.encoder.sha256 or avatar.encoder.features != OURS:

@@ -65,14 +65,14 @@ def speak(
     audio: Path | str,
     out: Path | str,
     size_px: int | None = None,
-    encoder: Path | None = None,
-    features: Path | None = None,
+    encoder: Path | str | None = None,
+    features: Path | str | None = None,
     config: VideoConfig | None = None,
     on_progress: Callable[[float], None] = lambda done_s: None,
     *,
     label: bool = False,
     credentials: tuple[Path, Path] | None = None,
-    feature_weights: Path | None = None,
+    feature_weights: Path | str | None = None,
     shortcut: Shortcut = "none",
     unchecked: bool = False,
 ) -> Spoken:
@@ -102,6 +102,8 @@ def speak(
     if unchecked and features is None:
         raise InputError("unchecked is about features of a file: give --features FILE.npy too")
     audio, out = Path(audio), Path(out)
+    features = None if features is None else Path(features)
+    weights = None if feature_weights is None else Path(feature_weights)
     file = None if isinstance(avatar, Avatar) else Path(avatar)
     writable_video(out, reading=(audio, features, file, *(credentials or ())))
     if not isinstance(avatar, Avatar):
@@ -116,7 +118,7 @@ def speak(
                 f"this avatar was trained on {avatar.encoder.name}, not on an encoder's features: "
                 "give --features FILE.npy of the same kind"
             )
-        heard = _heard(avatar, audio, encoder, feature_weights)
+        heard = _heard(avatar, audio, encoder, weights)
     else:
         # An avatar without a checksum learned from files that nobody could vouch for either.
         vouched = bool(avatar.encoder.sha256) and not unchecked
@@ -179,7 +181,7 @@ def _given(avatar: Avatar, file: Path, audio: Path, vouched: bool) -> Features:
 
 
 def _heard(
-    avatar: Avatar, audio: Path, encoder: Path | None, weights: Path | None
+    avatar: Avatar, audio: Path, encoder: Path | str | None, weights: Path | None
 ) -> Iterator[Features]:
     """Features of the kind that ``avatar`` was trained on; only our own come in pieces."""
     if avatar.encoder.features == OURS:
@@ -190,7 +192,7 @@ def _heard(
     return iter([kind(read_heard(audio).samples)])
 
 
-def _encoded(audio: Path, encoder: Path | None) -> Iterator[Features]:
+def _encoded(audio: Path, encoder: Path | str | None) -> Iterator[Features]:
     stream = SpeechStream(load_encoder(encoder).speech, SAMPLE_RATE_HZ)
     state = stream.init()
     for speech in iter_heard(audio, _CHUNK_S):

@@ -76,7 +76,7 @@ class SyncReport:
 def sync(
     video: Path | str,
     tracker: Tracker | None = None,
-    encoder: Path | None = None,
+    encoder: Path | str | None = None,
     config: SyncVerdictConfig | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> SyncReport:
@@ -117,7 +117,9 @@ def judge_sync(
         seen = f"{video.seen.mean():.0%} of the frames" if len(video) else "no frame"
         return cannot_tell(f"no face: one is seen in {seen}")
     if video.trouble:
-        return cannot_tell(f"{video.trouble}: give a part that shows one face without a cut")
+        return cannot_tell(
+            f"{video.trouble}: give a part that shows one upright face without a cut"
+        )
     if video.samples is None:
         return cannot_tell("no sound: the file has no audio stream")
     offsets = SyncConfig()

@@ -38,7 +38,7 @@ def save_network(path: Path, network: nn.Module, kind: str, metadata: Mapping[st
 class Remembered(Protocol[T]):
     """``load`` of a file, the shipped one by default."""
 
-    def __call__(self, path: Path | None = None) -> T: ...
+    def __call__(self, path: Path | str | None = None) -> T: ...
 
 
 def remembered(shipped: Callable[[], Path]) -> Callable[[Callable[[Path], T]], Remembered[T]]:
@@ -50,8 +50,8 @@ def remembered(shipped: Callable[[], Path]) -> Callable[[Callable[[Path], T]], R
             return load(file)
 
         @functools.wraps(load)
-        def remembering(path: Path | None = None) -> T:
-            file = path or shipped()
+        def remembering(path: Path | str | None = None) -> T:
+            file = Path(path) if path else shipped()
             try:
                 found = file.stat()
             except OSError:

@@ -14,6 +14,7 @@ from se4lip.mesh import OUTER_EYE_CORNERS, STABLE
 from se4lip.types import FRAME_RATE_HZ, FaceTrack, InputError, within
 
 _THUMBNAIL = 16
+_MOST_TILT_DEG = 60.0  # of the line through the eyes; beyond it the picture was turned
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def follow(
     in the reasons count from the source's start.
 
     Raises:
-        InputError: no face, two faces, or a cut; the text is the reason, with its time.
+        InputError: no face, two faces, a face on its side, or a cut; the text is the reason, with
+            its time.
     """
 
     def at(index: int) -> str:
@@ -90,6 +92,9 @@ def follow(
     for first, last in _runs([len(_distinct(s.faces)) > 1 for s in sightings]):
         if last - first + 1 > config.longest_second_face_frames:
             raise InputError(f"two faces {at(first)}")
+    tilt_deg = _tilt_deg([face for face in chosen if face is not None])
+    if abs(tilt_deg) > _MOST_TILT_DEG and math.isfinite(config.cut_jump):  # not of every face
+        raise InputError(f"a picture turned by {abs(tilt_deg):.0f} degrees {at(0)}")
     cuts = _cuts(sightings, chosen, config)
     for first, last in _runs(~visible):
         if any(first <= cut <= last + 1 for cut in cuts):
@@ -187,6 +192,14 @@ def _middle(face: Face) -> Float32[np.ndarray, " 2"]:
 def _eye_distance(face: Face) -> float:
     right, left = OUTER_EYE_CORNERS
     return float(np.linalg.norm(face.landmarks_px[left] - face.landmarks_px[right]))
+
+
+def _tilt_deg(faces: Sequence[Face]) -> float:
+    """How far a head is turned in the picture on average: 0 upright, 90 or -90 on its side."""
+    right, left = OUTER_EYE_CORNERS
+    lines = [(face.landmarks_px[left] - face.landmarks_px[right])[:2] for face in faces]
+    across, down = np.mean([line / (np.linalg.norm(line) + 1e-9) for line in lines], axis=0)
+    return math.degrees(math.atan2(down, across))
 
 
 def _runs(flags: Iterable[bool]) -> list[tuple[int, int]]:

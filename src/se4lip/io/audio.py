@@ -20,6 +20,7 @@ Block = Float32[np.ndarray, " S"]
 # Smaller disagreements of time stamp and sample count are rounding (1 ms in Matroska) or jitter.
 _LARGEST_DRIFT_S = 0.01
 _LONGEST_GAP_S = 60.0
+_CANCELLED = 1e-4  # of a channel's power: -40 dB, which no mix of voices falls to by itself
 
 
 def read_speech(path: Path | str) -> Speech:
@@ -126,6 +127,7 @@ def resampled(
 def _mono(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float | None, Block]]:
     """Presentation time in seconds and mono samples of every decoded frame, at ``stream.rate``."""
     resampler, shape, weights = None, None, np.ones(1, np.float32)
+    loud = mixed = 0.0  # sums of squares, of the loudest channel and of the mix
     for frame in decoded(container, stream, path):
         if resampler is None or shape != (frame.format.name, frame.layout, frame.sample_rate):
             # Streams may change format midway; the first frame's rate stays.
@@ -134,7 +136,8 @@ def _mono(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float
             weights = _downmix(frame.layout)
         time_s = frame.time
         for planar in resampler.resample(frame):
-            samples = weights @ planar.to_ndarray()
+            channels = planar.to_ndarray()
+            samples = weights @ channels
             if not np.isfinite(samples).all():
                 raise InputError(
                     f"{path} holds NaN or infinite samples: repair the recording first"
@@ -144,8 +147,15 @@ def _mono(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float
                     f"{path} holds samples as large as {np.abs(samples).max():.0f}, but floating "
                     "point sound must lie in [-1, 1]: scale it first"
                 )
+            loud += float(np.square(channels[weights > 0], dtype=np.float64).sum(1).max())
+            mixed += float(np.square(samples, dtype=np.float64).sum())
             yield time_s, np.clip(samples, -1, 1)
             time_s = None
+    if mixed < _CANCELLED * loud:
+        raise InputError(
+            f"the channels of {path} cancel each other when they are added up: give a file with "
+            "one of them, as with ffmpeg -i FILE -af pan=mono|c0=c0"
+        )
 
 
 def _downmix(layout: av.AudioLayout) -> Float32[np.ndarray, " C"]:
