@@ -3,6 +3,7 @@
 import io
 import json
 import socket
+from dataclasses import replace
 
 import av
 import c2pa
@@ -13,7 +14,7 @@ from recordings import flash, record, tone, wav
 from se4lip.inspect_video import inspect_video
 from se4lip.io import credentials
 from se4lip.io.certificates import chosen_certificate
-from se4lip.io.pictures import labelled
+from se4lip.io.pictures import SYNTHETIC, labelled
 from se4lip.io.video import read_frames
 from se4lip.io.video_writing import write_video
 from se4lip.types import Speech
@@ -52,6 +53,20 @@ def test_it_says_so_in_one_sentence(made, capsys):
         "the file was not changed since"
     )
     assert any(tag.startswith("  tag comment: se4lip ") for tag in tags)
+
+
+def test_a_label_in_the_pictures_is_told(made, tmp_path, capsys):
+    assert inspect_video(made).label is None
+    path = tmp_path / "labelled.mp4"
+    pictures = (np.full((64, 96, 3), 128, np.uint8) for _ in range(5))
+    write_video(path, labelled(pictures), None, origin=replace(ORIGIN, label=SYNTHETIC))
+    found = inspect_video(path)
+    assert found.label == "synthetic"
+    assert set(found.parts) == set(PARTS)
+    assert (
+        ", drawn by a trained model, with the label 'synthetic' in its pictures, written by"
+        in (run(capsys, path)[1])
+    )
 
 
 def test_a_signed_video_is_still_a_video(made):

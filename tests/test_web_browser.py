@@ -86,7 +86,10 @@ def test_lips_move_while_the_microphone_hears_speech_and_rest_when_it_does_not(t
             figures = await opened.run("live.meter.figures()")
             text = await opened.run("document.getElementById('total').textContent")
             caption = await opened.run("document.querySelector('figcaption').innerText")
-            await opened.run("document.getElementById('stop').click()")
+            pressed = "document.getElementById('microphone').getAttribute('aria-pressed')"
+            assert await opened.run(pressed) == "true"
+            await opened.run("document.getElementById('microphone').click()")  # once more: enough
+            assert await opened.run(pressed) == "false"
             await opened.until("document.getElementById('status').textContent == 'ready'")
             return await opened.run("seen"), figures, text, caption, opened.log
 
@@ -132,7 +135,8 @@ def test_a_dropped_file_is_played_in_step_with_the_lips(tmp_path):
                 const carrier = new DataTransfer();
                 carrier.items.add(new File([bytes], "file.wav", {{ type: "audio/wav" }}));
                 document.getElementById("drop").dispatchEvent(
-                  new DragEvent("drop", {{ dataTransfer: carrier, cancelable: true }}));
+                  new DragEvent("drop",
+                    {{ dataTransfer: carrier, cancelable: true, bubbles: true }}));
                 """
             )
             await opened.until("document.getElementById('status').textContent.includes('file.wav')")

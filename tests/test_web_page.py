@@ -31,16 +31,20 @@ pen.drawImage = (...what) => {
 };
 """
 
+# A page that came over plain http from another machine.
+INSECURE = "Object.defineProperty(window, 'isSecureContext', { value: false })"
 
-# Drops files that no page may decode.
+# Drops files that no page may decode, beside the place for them.
 LARGE = """
 (async () => {
   const said = [];
   const drop = async (file) => {
     const carrier = new DataTransfer();
     carrier.items.add(file);
-    document.getElementById("drop").dispatchEvent(
-      new DragEvent("drop", { dataTransfer: carrier, cancelable: true }));
+    const dropped = { dataTransfer: carrier, cancelable: true, bubbles: true };
+    const over = new DragEvent("dragover", dropped), there = new DragEvent("drop", dropped);
+    for (const event of [over, there]) document.getElementById("head").dispatchEvent(event);
+    if (!over.defaultPrevented || !there.defaultPrevented) said.push("the browser takes the file");
     const status = document.getElementById("status");
     while (!status.textContent.startsWith(file.name)) await new Promise((on) => setTimeout(on, 20));
     said.push(status.textContent);
@@ -81,6 +85,12 @@ def test_the_page_waits_for_its_server_and_keeps_no_picture_of_another_head():
                 said, waiting = await page.run(STATUS), await page.run(DISABLED)
                 unheard = list(page.log)
                 server.house.avatars = greys
+                script = {"source": INSECURE}
+                insecure = await page.call("Page.addScriptToEvaluateOnNewDocument", **script)
+                await page.call("Page.reload")
+                await page.until(f"{STATUS}.includes('https')")
+                far = await page.run(f"[{STATUS}, ...{DISABLED}]")
+                await page.call("Page.removeScriptToEvaluateOnNewDocument", **insecure)
                 await page.call("Page.reload")
                 await page.until(f"window.live && {STATUS} == 'ready'")
                 usable = await page.run(DISABLED)
@@ -97,11 +107,15 @@ def test_the_page_waits_for_its_server_and_keeps_no_picture_of_another_head():
                 )
                 await page.until("drawn.filter(([, grey]) => grey < 128).length > 3")
                 drawn = await page.run("drawn")
-                return said, waiting, usable, unheard, files, chosen, drawn
+                return said, waiting, far, usable, unheard, files, chosen, drawn
 
-    said, waiting, usable, unheard, files, chosen, drawn = asyncio.run(story())
+    said, waiting, far, usable, unheard, files, chosen, drawn = asyncio.run(story())
     assert said == "the heads cannot be listed (the server answered 500): reload this page"
     assert waiting == [True, True, True]
+    assert far == [
+        "browsers give sound only to pages of this machine or over https: open this one so",
+        *(True, True, True),
+    ]
     assert usable == [False, False, False]
     assert not [entry for entry in unheard if "Uncaught" in entry]
     assert files == [

@@ -390,6 +390,68 @@ def test_it_ends_while_people_watch():
     asyncio.run(story())
 
 
+def test_half_a_request_is_waited_for_and_not_for_ever(monkeypatch):
+    monkeypatch.setattr("se4lip.web.server.PATIENCE_S", 0.3)
+
+    async def story():
+        async with server() as (opened, session):
+            port = int(opened.url.rpartition(":")[2])
+            halves = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            for _, writer in halves[1:]:
+                writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1")
+            async with asyncio.timeout(5):
+                ended = [await reader.read() for reader, _ in halves]
+            for _, writer in halves:
+                writer.close()
+            async with session.get(opened.url) as answer, joined(session, opened.url) as viewer:
+                await entered(viewer)
+                await asyncio.sleep(1)  # who watches asks for nothing more, and may stay
+                return ended, answer.status, await pictures(viewer, 3)
+
+    ended, status, seen = asyncio.run(story())
+    assert ended == [b"", b"", b""]
+    assert status == 200
+    assert len(seen) == 3
+
+
+def test_connections_that_ask_for_nothing_do_not_use_up_the_machine(monkeypatch):
+    monkeypatch.setattr("se4lip.web.server._CONNECTIONS", 1)
+
+    async def story():
+        async with server() as (opened, session):
+            opened.house.most_sockets = 5
+            port = int(opened.url.rpartition(":")[2])
+            several = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+            async with asyncio.timeout(5):
+                told = [await reader.read() for reader, _ in several[5:]]
+                for _, writer in several:
+                    writer.close()
+                while True:
+                    async with session.get(opened.url) as answer:
+                        if answer.status == 200:
+                            return told
+
+    told = asyncio.run(story())
+    assert len(told) == 3
+    assert all(one.startswith(b"HTTP/1.1 503 ") for one in told)
+    assert all(one.endswith(b"too many connections: try again in a minute\n") for one in told)
+
+
+@pytest.mark.parametrize(
+    ("config", "heard"),
+    [
+        (ServeConfig(), True),
+        (ServeConfig(host="::1"), True),
+        (ServeConfig(host="192.0.2.1"), False),
+        (ServeConfig(host="192.0.2.1", origin="http://head.example"), False),
+        (ServeConfig(host="192.0.2.1", origin="https://head.example"), True),
+        (ServeConfig(origin="http://localhost:9000"), True),
+    ],
+)
+def test_browsers_give_sound_over_https_or_from_their_own_machine(config, heard):
+    assert config.heard is heard
+
+
 def test_its_own_names():
     assert own_names(ServeConfig(), 81)[0] == {"127.0.0.1:81", "localhost:81", "[::1]:81"}
     hosts, origins = own_names(ServeConfig(host="192.0.2.1", origin="https://Head.example/"), 81)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from se4lip.io.certificates import SELF_MADE
-from se4lip.io.credentials import PART_PREFIX, SOURCE_TYPES, read_credentials
+from se4lip.io.credentials import LABEL, PART_PREFIX, SOURCE_TYPES, read_credentials
 from se4lip.io.media import read_tags
 
 Verdict = Literal["holds", "broken", "none"]
@@ -28,7 +28,8 @@ class Inspection:
 
     Everything but ``tags``, which anybody can write, is what the latest credential says; of a
     broken one it is worth nothing. ``synthetic`` is true where it, or one that it builds upon,
-    says so. ``parts`` are what se4lip names: avatar, encoder. ``trusted``: the signer belongs to
+    says so. ``parts`` are what se4lip names: avatar, encoder; ``label`` is the word that it says
+    stands in the pictures. ``trusted``: the signer belongs to
     this computer or to an authority given. ``changed``: the file is not what was signed, None where
     that cannot be told. ``failures`` are C2PA's codes, or why a broken credential cannot be read.
     ``elsewhere``: the address of a credential that is not in the file; it is not fetched.
@@ -40,6 +41,7 @@ class Inspection:
     source_type: str | None = None
     made_by: str | None = None
     parts: dict[str, dict[str, str]] = field(default_factory=dict)
+    label: str | None = None
     signer: str | None = None
     signed_at: str | None = None
     trusted: bool = False
@@ -82,6 +84,10 @@ class Inspection:
         )
 
     def _kind(self) -> str:
+        shown = "" if self.label is None else f", with the label {self.label!r} in its pictures"
+        return f"{self._source()}{shown}"
+
+    def _source(self) -> str:
         if self.source_type in _SYNTHETIC:
             return f"that it is synthetic, {_SYNTHETIC[self.source_type]}"
         if self.synthetic:
@@ -138,6 +144,7 @@ def inspect_video(video: Path, trusted: Path | None = None) -> Inspection:
         source_type=source_type,
         made_by=_generator(latest),
         parts=_parts(actions),
+        label=_label(actions),
         signer=signature.get("common_name") or signature.get("issuer"),
         signed_at=signature.get("time"),
         trusted=found.get("validation_state") == "Trusted",
@@ -177,6 +184,11 @@ def _parts(actions: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
         for key, value in (action.get("parameters") or {}).items()
         if key.startswith(PART_PREFIX) and isinstance(value, dict)
     }
+
+
+def _label(actions: list[dict[str, Any]]) -> str | None:
+    found = ((action.get("parameters") or {}).get(LABEL) for action in actions)
+    return next((one for one in found if isinstance(one, str)), None)
 
 
 def _failures(found: dict[str, Any]) -> tuple[str, ...]:

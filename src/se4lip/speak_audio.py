@@ -30,7 +30,7 @@ from se4lip.io.credentials import Origin
 from se4lip.io.feature_files import read_features
 from se4lip.io.feature_notes import author_of
 from se4lip.io.files import sha256_of
-from se4lip.io.pictures import labelled
+from se4lip.io.pictures import SYNTHETIC, labelled
 from se4lip.io.video import iter_heard, read_heard
 from se4lip.io.video_writing import VideoConfig, writable_video, write_video
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
@@ -146,7 +146,11 @@ def speak(
         labelled(pictures()) if label else pictures(),
         iter_heard(audio, 1.0, rate_hz=None),
         config or VideoConfig(),
-        origin=Origin("synthetic speech video: pictures drawn to a given sound", parts=parts),
+        origin=Origin(
+            "synthetic speech video: pictures drawn to a given sound",
+            parts=parts,
+            label=SYNTHETIC if label else None,
+        ),
         certificate=chosen_certificate(credentials),
     )
     done.elapsed_s = time.perf_counter() - began

@@ -38,4 +38,11 @@ async def _serve(avatars: tuple[str, ...], config: ServeConfig) -> None:
     async with serving(load_avatars(avatars, config), config) as server:
         people = "one viewer" if server.viewers == 1 else f"{server.viewers} viewers"
         print(f"{server.url} (for {people}; Ctrl-C ends it)", file=sys.stderr, flush=True)
+        if not config.heard:
+            print(
+                "browsers give no sound to pages that come over plain http from another machine: "
+                "put something that speaks https in front, and give --origin https://...",
+                file=sys.stderr,
+                flush=True,
+            )
         await asyncio.Event().wait()

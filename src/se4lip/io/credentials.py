@@ -21,6 +21,7 @@ from se4lip.types import InputError
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 MEDIA_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime"}
 PART_PREFIX = "se4lip."
+LABEL = f"{PART_PREFIX}label"
 _ELSEWHERE = "must fetch remote manifests from url "  # what C2PA says instead of fetching
 _NO_MEDIA = "asset could not be parsed"  # of a file that is damaged outside its credential
 _OFFLINE: dict[str, dict[str, Any]] = {
@@ -41,6 +42,7 @@ class Origin:
     ``source_type`` is an IPTC digital source type: ``trainedAlgorithmicMedia`` where every picture
     is drawn by a trained model, ``compositeSynthetic`` where others stand beside such pictures.
     ``parts`` are what it was made with: "avatar", "encoder" and so on, each with name and SHA-256.
+    ``label`` is the word that stands in the pictures, if one does.
     """
 
     comment: str = "synthetic video"
@@ -48,6 +50,7 @@ class Origin:
         "trainedAlgorithmicMedia"
     )
     parts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    label: str | None = None
 
     def manifest(self, title: str) -> dict[str, Any]:
         """C2PA's description of the file: created by this software, from what, with what."""
@@ -60,7 +63,8 @@ class Origin:
             "parameters": {
                 f"{PART_PREFIX}{what}": {"name": name, "sha256": sha256}
                 for what, (name, sha256) in self.parts.items()
-            },
+            }
+            | ({} if self.label is None else {LABEL: self.label}),
         }
         return {
             "claim_generator_info": [agent],

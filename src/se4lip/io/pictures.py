@@ -74,7 +74,10 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Picture:
     return np.array(sheet)
 
 
-def labelled(pictures: Iterable[Picture], text: str = "synthetic") -> Iterator[Picture]:
+SYNTHETIC = "synthetic"
+
+
+def labelled(pictures: Iterable[Picture], text: str = SYNTHETIC) -> Iterator[Picture]:
     """Pictures with ``text`` burnt into the lower left corner, light on dark.
 
     Letters are a twentieth of the width, so that they stay legible at 256 px and need no more

@@ -37,6 +37,8 @@ _USUAL_PORTS = {"http": 80, "https": 443}
 HEARTBEAT_S = 10.0  # pings; who answers none within half of that is gone
 _UNREADABLE = {1007: b"a text message was not UTF-8", 1009: b"a message was too large"}
 _WAITING = 16  # connections beside those that have a place
+_CONNECTIONS = 4  # for each WebSocket that may be open: a browser opens several for a page
+PATIENCE_S = 10.0  # for a whole request, the first as well as the next
 _BUSY = 0.8  # share of the drawing thread's time that may be promised
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -91,6 +93,14 @@ class ServeConfig:
                 "the address that browsers will use"
             )
         within(self, port=(0, 65_535), longest_s=(1, math.inf))
+
+    @property
+    def heard(self) -> bool:
+        """Whether browsers give sound to the page: over https, or from their own machine."""
+        if self.origin is None:
+            return _is_loopback(self.host)
+        address = urlsplit(self.origin)
+        return address.scheme == "https" or _is_loopback(address.hostname or "")
 
     @property
     def live(self) -> LiveConfig:
@@ -184,15 +194,36 @@ async def serving(avatars: Mapping[str, Avatar], config: ServeConfig) -> AsyncIt
         )
         hosts, origins = own_names(config, port)
         runner = web.AppRunner(
-            application(house, hosts, origins), access_log=None, shutdown_timeout=2.0
+            application(house, hosts, origins),
+            access_log=None,
+            shutdown_timeout=2.0,
+            keepalive_timeout=PATIENCE_S,
         )
         await runner.setup()
+
+        def admitted() -> asyncio.BaseProtocol:
+            """Strangers who open connections must not use up what files and sockets there are."""
+            server = runner.server
+            full = len(server.connections) >= _CONNECTIONS * house.most_sockets
+            return _Full() if full else server()
+
+        door = await asyncio.get_running_loop().create_server(admitted, sock=listening)
         try:
-            await web.SockSite(runner, listening).start()
             host = f"[{config.host}]" if ":" in config.host else config.host
             yield Open(config.origin or f"http://{host}:{port}", places, house)
         finally:
+            door.close()
             await runner.cleanup()
+
+
+class _Full(asyncio.Protocol):
+    """Who comes when too many are connected is told so, and nothing is kept of them."""
+
+    def connection_made(self, transport: Any) -> None:
+        said = b"too many connections: try again in a minute\n"
+        transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n")
+        transport.write(b"Content-Length: %d\r\n\r\n%b" % (len(said), said))
+        transport.close()
 
 
 def own_names(config: ServeConfig, port: int) -> tuple[frozenset[str], frozenset[str]]:

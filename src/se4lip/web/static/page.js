@@ -161,6 +161,7 @@ async function begin(start, what) {
 }
 
 page.microphone.onclick = () => {
+  if (page.microphone.getAttribute("aria-pressed") === "true") return page.stop.onclick();
   aloud = page.aloud.checked;
   begin(() => sound.microphone(), "microphone");
 };
@@ -168,9 +169,10 @@ page.file.onchange = () => {
   play(page.file.files[0]);
   page.file.value = ""; // the same one may be chosen again
 };
-page.drop.ondragover = (event) => { event.preventDefault(); page.drop.classList.add("over"); };
-page.drop.ondragleave = () => page.drop.classList.remove("over");
-page.drop.ondrop = (event) => {
+// Anywhere: beside the label, a browser would leave this page for the file.
+document.ondragover = (event) => { event.preventDefault(); page.drop.classList.add("over"); };
+document.ondragleave = () => page.drop.classList.remove("over");
+document.ondrop = (event) => {
   event.preventDefault();
   page.drop.classList.remove("over");
   play(event.dataTransfer.files[0]);
@@ -187,6 +189,8 @@ function play(file) {
 
 /** The heads to choose from, and the first of them. */
 async function list() {
+  if (!window.isSecureContext)
+    return say("browsers give sound only to pages of this machine or over https: open this one so");
   try {
     const answer = await fetch("avatars");
     if (!answer.ok) throw Error(`the server answered ${answer.status}`);
