@@ -6,9 +6,10 @@ Each figure is wall milliseconds, the median of the rounds, then processor milli
 threads together, the least of the rounds: on a busy machine only the second means anything, and
 divided by the number of threads it is about what an idle machine takes.
 
-``forward`` is `rasterize` without gradients, ``both`` is forward and backward to all five fields,
-``bytes`` is `paint`, what speaking uses. The oracle runs once, forward and backward, on the smaller
-scenes only, for it takes seconds; how many times faster numba is counts processor time.
+``forward`` is `rasterize` without gradients, ``both`` is forward and backward to all five fields.
+Speaking draws with `frame_numba` instead: `se4lip speak` says how fast. The oracle runs once,
+forward and backward, on the smaller scenes only, for it takes seconds; how many times faster numba
+is counts processor time.
 """
 
 from __future__ import annotations
@@ -29,8 +30,7 @@ import torch
 from raster_scene import camera, head
 
 from se4lip.head.splat.gaussians import Gaussians
-from se4lip.head.splat.raster import Backend, paint, rasterize
-from se4lip.head.splat.raster_numba import warm_up
+from se4lip.head.splat.raster import Backend, rasterize
 
 COUNTS = (5_000, 15_000, 40_000)
 SIZES_PX = (256, 512)
@@ -78,7 +78,6 @@ def measure(count: int, size_px: int, rounds: int, with_oracle: bool) -> dict[st
             "size_px": size_px,
             "covered": round(float(alpha.mean()), 3),
             "forward_ms": time_ms(lambda: rasterize(scene, view), rounds),
-            "bytes_ms": time_ms(lambda: paint(scene, view), rounds),
         }
     row["both_ms"] = time_ms(forward_and_backward(scene, size_px, "numba"), rounds)
     if with_oracle and count <= ORACLE_UP_TO:
@@ -94,7 +93,7 @@ def measure(count: int, size_px: int, rounds: int, with_oracle: bool) -> dict[st
 def as_line(row: dict[str, Any]) -> str:
     times = "  ".join(
         f"{row[name]['median']:7.1f} / {row[name]['processor']:6.1f}"
-        for name in ("forward_ms", "bytes_ms", "both_ms")
+        for name in ("forward_ms", "both_ms")
     )
     faster = (
         f"{row['times_faster_forward']:7.0f}x {row['times_faster_both']:6.0f}x"
@@ -112,12 +111,9 @@ def main() -> None:
     parser.add_argument("--no-oracle", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    warm_up()
     if not arguments.json:
         print(f"{arguments.threads} threads, torch {torch.__version__}, ms: wall / processor")
-        print(
-            " size       N     forward           bytes             both          oracle: both ways"
-        )
+        print(" size       N     forward           both          oracle: both ways")
     rows = []
     for size_px in SIZES_PX:
         for count in COUNTS:

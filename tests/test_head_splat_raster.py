@@ -6,7 +6,6 @@ import dataclasses
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from se4lip.head.camera import compose, rotation_from_quat, transform
 from se4lip.head.splat.gaussians import Gaussians
-from se4lip.head.splat.raster import choose_backend, paint, rasterize
+from se4lip.head.splat.raster import choose_backend, rasterize
 from se4lip.head.splat.raster_config import ALPHA_MIN, RasterConfig
 from se4lip.types import Camera, InputError
 from splat_scenes import IDENTITY, cloud, concatenated, one_gaussian, square_camera, tilted_pose
@@ -165,17 +164,6 @@ def test_no_gaussians_leave_the_background(backend: Any) -> None:
 def test_auto_draws_float32_in_numba_and_float64_in_the_oracle() -> None:
     assert choose_backend(torch.zeros(1)) == "numba"
     assert choose_backend(torch.zeros(1, dtype=torch.float64)) == "oracle"
-
-
-def test_painting_is_rasterizing_rounded_to_bytes(backend: Any) -> None:
-    scene = cloud(40, 2)
-    scene = replaced(scene, colours=scene.colours * 3 - 1)  # beyond [0, 1] on both sides
-    rgb, _ = rasterize(scene, square_camera(), backend=backend)
-    picture = paint(scene, square_camera(), backend=backend)
-    assert picture.dtype == np.uint8 and picture.shape == (17, 17, 3)
-    wanted = rgb.numpy().clip(0, 1) * 255
-    assert np.abs(picture - wanted).max() <= 0.5 + 1e-4
-    assert picture.min() == 0 and picture.max() == 255
 
 
 # Laws

@@ -19,8 +19,7 @@ from torch import Tensor
 from se4lip.head.lanes import run_in_lanes
 from se4lip.head.splat import simd
 from se4lip.head.splat.gaussians import Gaussians
-from se4lip.head.splat.raster import paint, rasterize
-from se4lip.head.splat.raster_numba import warm_up
+from se4lip.head.splat.raster import rasterize
 from se4lip.types import Camera
 from splat_scenes import cloud, square_camera, tilted_pose
 
@@ -204,28 +203,6 @@ def test_a_forked_child_draws_too() -> None:
     script = f"import sys; sys.path[:0] = {paths!r}\n{FORKING}"
     done = subprocess.run([sys.executable, "-c", script], timeout=120, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-
-
-def test_warming_up_compiles_all_that_drawing_needs() -> None:
-    from se4lip.head.splat import raster_kernels, raster_projection
-
-    warm_up()
-    kernels = (
-        raster_kernels.draw_tiles,
-        raster_kernels.differentiate_tiles,
-        raster_kernels.round_to_bytes,
-        raster_projection.project,
-        raster_projection.differentiate,
-    )
-    compiled = [len(kernel.signatures) for kernel in kernels]
-    scene = cloud(50, 0, channels=5)
-    scene.means.requires_grad_()
-    plate = torch.zeros(17, 17, 5)
-    rgb, _ = rasterize(scene, square_camera(), plate, tilted_pose())
-    rgb.sum().backward()
-    paint(scene, square_camera(), plate)
-    assert all(compiled)
-    assert [len(kernel.signatures) for kernel in kernels] == compiled
 
 
 # Sixteen numbers at once

@@ -18,6 +18,10 @@ from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 class StreamingEncoder(SpeechStream):
     """Lip features while somebody speaks: ``init``, ``step``, ``finish`` (see ``SpeechStream``).
 
+    They are those of ``encode`` for the same samples. Of a file at another rate than 16 kHz
+    ``encode_file`` makes slightly others: it is resampled by soxr, which waits too long for a
+    stream; cosines are 0.999 and more.
+
     Raises:
         InputError: a rate that is not positive, or weights that cannot be read.
     """

@@ -45,7 +45,7 @@ SMALLEST_PX, LARGEST_PX = 64, 2048
 
 
 @dataclass
-class Spoken:
+class SpokenVideo:
     """What was made, and where the time went, in seconds by the clock: on a CPU pictures are drawn
     while earlier ones are written, and waited for only where that is not enough."""
 
@@ -75,7 +75,7 @@ def speak(
     feature_weights: Path | str | None = None,
     shortcut: Shortcut = "none",
     unchecked: bool = False,
-) -> Spoken:
+) -> SpokenVideo:
     """Write a video of ``avatar`` saying ``audio``; its head moves as in its recordings.
 
     ``avatar`` is a file that ``train avatar`` wrote, or "grid-s1", who comes with the package. Of
@@ -128,7 +128,9 @@ def speak(
             del parts["encoder"]  # the video does not say whose features they are
 
     drawn_px = size_px or head.camera.width_px
-    done = Spoken(out, size_px=drawn_px + drawn_px % 2)  # video repeats a last odd row and column
+    done = SpokenVideo(
+        out, size_px=drawn_px + drawn_px % 2
+    )  # video repeats a last odd row and column
 
     def pictures() -> Iterator[Picture]:
         for codes in mouth_codes(head, clock.timed("speech to mouth codes", heard)):

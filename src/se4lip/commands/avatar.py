@@ -98,7 +98,15 @@ def train_avatar(arguments: list[str]) -> int | None:
             _check_seen(seen, renderer, videos, device)
         if seen is not None and keep_hearing is not None:
             file = make_wary(
-                *(dataset, out, recipe, seen, keep_hearing, encoder, split, name, say),
+                dataset,
+                out,
+                recipe,
+                seen=seen,
+                keep_hearing=keep_hearing,
+                encoder=encoder,
+                split=split,
+                name=name,
+                report=say,
                 feature_weights=feature_weights,
                 also_heard=also_heard,
                 also_still=also_still,
@@ -107,7 +115,15 @@ def train_avatar(arguments: list[str]) -> int | None:
             return
         if seen is not None:
             file = hear(
-                *(dataset, out, recipe, seen, encoder, features, split, name, say),
+                dataset,
+                out,
+                recipe,
+                seen=seen,
+                encoder=encoder,
+                features=features,
+                split=split,
+                name=name,
+                report=say,
                 feature_weights=feature_weights,
                 also_heard=also_heard,
                 also_still=also_still,
@@ -118,7 +134,16 @@ def train_avatar(arguments: list[str]) -> int | None:
             return
         _warn_of_late_sound(dataset, say)
         file = train(
-            *(dataset, out, recipe, encoder, features, split, videos, device, name, say),
+            dataset,
+            out,
+            recipe,
+            encoder=encoder,
+            features=features,
+            split=split,
+            videos=videos,
+            device=device,
+            name=name,
+            report=say,
             feature_weights=feature_weights,
             renderer=renderer or "splat",
             also_heard=also_heard,

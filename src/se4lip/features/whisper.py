@@ -23,7 +23,6 @@ from se4lip.features.mel import mel_filters
 from se4lip.types import SAMPLE_RATE_HZ, InputError
 
 _FFT, _HOP, _MELS = 400, 160, 80
-WINDOW_S = 30
 _CONTEXT_S = 2.5
 _STATES = Timing(hop=2 * _HOP, first=0, reach=0)
 

@@ -13,7 +13,7 @@ from se4lip.metrics.image import psnr, ssim
 from se4lip.train.avatar_material import Shown
 
 
-def rate_of(name: str, rates: Mapping[str, float]) -> float:
+def share_of_rate(name: str, rates: Mapping[str, float]) -> float:
     """A parameter's share of the learning rate: that of the first beginning of its name, else 1."""
     return next((rate for start, rate in rates.items() if name.startswith(start)), 1.0)
 

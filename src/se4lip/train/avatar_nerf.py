@@ -11,7 +11,7 @@ from torch import Tensor
 
 from se4lip.head.nerf.head import Driven, NerfHead
 from se4lip.metrics.image import ssim
-from se4lip.train.avatar_looks import driving, looks_figures, rate_of
+from se4lip.train.avatar_looks import driving, looks_figures, share_of_rate
 from se4lip.train.avatar_material import Shown
 from se4lip.train.loop import LoopConfig
 from se4lip.types import within
@@ -33,7 +33,7 @@ RATES = {
 
 def relative_ray_rate(name: str) -> float:
     """Of a parameter of `NerfHead`, by its name."""
-    return rate_of(name, RATES)
+    return share_of_rate(name, RATES)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from se4lip.head.splat.head import SplatHead
 from se4lip.metrics.image import ssim
-from se4lip.train.avatar_looks import batch_of_one, driving, looks_figures, rate_of
+from se4lip.train.avatar_looks import batch_of_one, driving, looks_figures, share_of_rate
 from se4lip.train.avatar_material import Shown
 from se4lip.types import within
 
@@ -30,7 +30,7 @@ RATES = {
 
 def relative_rate(name: str) -> float:
     """Of a parameter of `SplatHead`, by its name."""
-    return rate_of(name, RATES)
+    return share_of_rate(name, RATES)
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class EncoderTask:
             part.eval().requires_grad_(False)
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.world = distributed.get_world_size() if distributed.is_initialized() else 1
-        if recipe.clips_per_step < 1 or recipe.clips_per_step % self.world:
+        if recipe.clips_per_step % self.world:
             raise InputError(
                 f"{recipe.clips_per_step} clips a step do not share out over {self.world} "
                 "processes: give --clips-per-step a multiple of that"
@@ -284,7 +284,7 @@ def train_encoder(
         module.to(where)
         identity: dict[str, Any] = {
             "recipe": to_plain(recipe),
-            "data": [[data.name, len(corpus)] for data in sets],
+            "data": [[data.name, len(clips_of(data, split))] for data in sets],
             "clips": [digest(data, split) for data in sets],
             "pictures_alone": [digest(data, "all") for data in drawn],
             "split": split,

@@ -36,7 +36,7 @@ def clips_of(data: Dataset, split: Split) -> list[str]:
     that grows is split anew, and what was trained before may be tested then: train again.
 
     Of fewer than ten recordings all clips train an encoder, and nothing is held out. A head keeps
-    out the last tenth of them (`avatar_material.takes_of`), which an encoder of one's own has heard
+    out the last fifth of each (`avatar_material.takes_of`), which an encoder of one's own has heard
     then; the shipped one has not.
     """
     if split == "all":

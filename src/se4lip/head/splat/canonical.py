@@ -78,99 +78,126 @@ def canonical_head(
     config = config or CanonicalConfig()
     seen = shape_cm @ camera_from_head[:, :3].T + camera_from_head[:, 3]
     mesh_px = camera.focal_px * seen[:, :2] / seen[:, 2:] + [camera.cx_px, camera.cy_px]
-    oval, inner, outer = (mesh_px[list(p)] for p in (FACE_OVAL, inner_lips, outer_lips))
-    face_height_px = np.ptp(oval[:, 1])
-    margin_px = config.jaw_margin * face_height_px
-    chin_y, middle_x = oval[:, 1].max(), oval[:, 0].mean()
+    face = _Outlines(*(mesh_px[list(p)] for p in (FACE_OVAL, inner_lips, outer_lips)))
+    interior, skin, rest = _chosen_pixels(face, camera, config)
 
-    def grid(spacing_px: float) -> np.ndarray:
-        """A triangular lattice over the picture and a little beyond."""
-        rows = np.arange(-4, camera.height_px + 4, spacing_px * 0.866)
-        columns = np.arange(-4, camera.width_px + 4, spacing_px)
-        x = columns[None] + np.where(np.arange(len(rows)) % 2, spacing_px / 2, 0)[:, None]
-        return np.stack((x, np.broadcast_to(rows[:, None], x.shape)), -1).reshape(-1, 2)
-
-    def near_lips(points: np.ndarray) -> Bool[np.ndarray, " N"]:
-        return inside(points, outer) | (distance_to(points, outer) < 0.03 * face_height_px)
-
-    interior = grid(config.interior_px)
-    interior = interior[inside(interior, inner) | (distance_to(interior, inner) < 1.5)]
-    lips = grid(config.lips_px)
-    lips = lips[near_lips(lips) & ~inside(lips, inner)]
-    skin = grid(config.face_px)
-    low = skin[:, 1] > np.median(oval[:, 1])
-    on_face = inside(skin, oval) | (low & (distance_to(skin, oval) < margin_px))
-    skin = skin[on_face & ~near_lips(skin)]
-    around = grid(config.hair_px)
-    hair_x = (around[:, 0] - middle_x) / (0.9 * np.ptp(oval[:, 0]))
-    hair_y = (around[:, 1] - oval[:, 1].mean()) / (1.0 * face_height_px)
-    hair = around[(hair_x**2 + hair_y**2 < 1) & (around[:, 1] < chin_y)]
-    below = grid(config.torso_px)
-    torso = below[below[:, 1] >= chin_y]
-    rest = np.concatenate((hair, torso))
-    low = rest[:, 1] > np.median(oval[:, 1])
-    rest = rest[~inside(rest, oval) & ~(low & (distance_to(rest, oval) < margin_px))]
-
-    face = np.concatenate((lips, skin))
-    mouth_of_face = _interpolate(face, mesh_px, lower_share[:, None])[:, 0]
-    mouth_of_face *= np.clip(1 - _outside(face, oval) / margin_px, 0, 1)
-    part = np.where(mouth_of_face > 0.99, 0, np.where(mouth_of_face > 0.01, 1, 2))
+    of_mouth = _interpolate(skin, mesh_px, lower_share[:, None])[:, 0]
+    of_mouth *= np.clip(1 - _outside(skin, face.oval) / face.margin_px(config), 0, 1)
+    part = np.where(of_mouth > 0.99, 0, np.where(of_mouth > 0.01, 1, 2))
     order = np.argsort(part, kind="stable")
-    face, mouth_of_face, part = face[order], mouth_of_face[order], part[order]
-
-    pixels = np.concatenate((interior, face, rest))
+    skin, of_mouth, part = skin[order], of_mouth[order], part[order]
+    pixels = np.concatenate((interior, skin, rest))
     sizes = [len(interior), *(np.sum(part == p) for p in range(3)), len(rest)]
     runs = tuple(int(n) for n in np.concatenate(([0], np.cumsum(sizes))))
+
     depth = _interpolate(pixels, mesh_px, seen[:, 2:])[:, 0]
-    cm_per_px = seen[:, 2].mean() / camera.focal_px
-    depth += config.slope * cm_per_px * _outside(pixels, oval)
+    depth += config.slope * seen[:, 2].mean() / camera.focal_px * _outside(pixels, face.oval)
     depth[: runs[1]] = seen[list(inner_lips), 2].mean() + config.interior_depth_cm
     rays = (pixels - [camera.cx_px, camera.cy_px]) / camera.focal_px
     points = np.concatenate((rays, np.ones((len(rays), 1))), axis=1) * depth[:, None]
     means = (points - camera_from_head[:, 3]) @ camera_from_head[:, :3]
-
     spacing = np.concatenate(
         [
             np.full(len(interior), config.interior_px),
-            np.where(near_lips(face), config.lips_px, config.face_px),
-            np.where(rest[:, 1] < chin_y, config.hair_px, config.torso_px),
+            np.where(face.near_lips(skin), config.lips_px, config.face_px),
+            np.where(rest[:, 1] < face.chin_y, config.hair_px, config.torso_px),
         ]
     )
     scales = 0.6 * spacing * depth / camera.focal_px
+    flat = np.log(scales)[:, None] + [0.0, 0.0, np.log(0.4)]
+    logit = np.log(config.opacity / (1 - config.opacity))
+
     mouth_basis = _follow(pixels, mesh_px, mouth_basis_cm)
-    upper = inner[:, 1].min()
     # upper teeth belong to the head; tongue and lower teeth go with the lower lip
-    sunk = np.clip((interior[:, 1] - upper) / np.ptp(inner[:, 1]), 0, 1)
+    sunk = np.clip((interior[:, 1] - face.inner[:, 1].min()) / np.ptp(face.inner[:, 1]), 0, 1)
     jaw = mouth_basis_cm[:, [14, 17]].mean(1)
     mouth_basis[:, : runs[1]] = jaw[:, None] * (sunk * sunk)[None, :, None]
-    mouth_share = np.zeros(len(pixels))
+    mouth_share, eye_share = np.zeros((2, len(pixels)))
     mouth_share[: runs[1]] = 1
-    mouth_share[runs[1] : runs[4]] = mouth_of_face
-    eye_share = np.zeros(len(pixels))
-    eye_share[runs[2] : runs[4]] = 1 - mouth_of_face[runs[2] - runs[1] :]
-    neck = np.clip((pixels[:, 1] - chin_y) / (0.35 * face_height_px), 0, 1)
-    quats = np.tile([1.0, 0, 0, 0], (len(pixels), 1))
-
-    def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).float()
-
-    logit = np.log(config.opacity / (1 - config.opacity))
-    flat = np.log(scales)[:, None] + [0.0, 0.0, np.log(0.4)]
+    mouth_share[runs[1] : runs[4]] = of_mouth
+    eye_share[runs[2] : runs[4]] = 1 - of_mouth[runs[2] - runs[1] :]
+    neck = np.clip((pixels[:, 1] - face.chin_y) / (0.35 * face.height_px), 0, 1)
     return Canonical(
         raw=RawGaussians(
-            means=tensor(means),
-            log_scales=tensor(flat),
-            quats=tensor(quats),
+            means=_tensor(means),
+            log_scales=_tensor(flat),
+            quats=_tensor(np.tile([1.0, 0, 0, 0], (len(pixels), 1))),
             opacity_logits=torch.full((len(pixels),), float(logit)),
             colours=torch.zeros(len(pixels), 3),
         ),
         runs=runs,  # type: ignore[arg-type]
-        mouth_basis_cm=tensor(mouth_basis),
-        eye_basis_cm=tensor(_follow(pixels, mesh_px, eye_basis_cm)),
-        mouth_share=tensor(mouth_share),
-        eye_share=tensor(eye_share),
-        head_share=tensor(1 - neck * neck * (3 - 2 * neck)),
+        mouth_basis_cm=_tensor(mouth_basis),
+        eye_basis_cm=_tensor(_follow(pixels, mesh_px, eye_basis_cm)),
+        mouth_share=_tensor(mouth_share),
+        eye_share=_tensor(eye_share),
+        head_share=_tensor(1 - neck * neck * (3 - 2 * neck)),
     )
+
+
+@dataclass(frozen=True)
+class _Outlines:
+    """Of a face in the picture, in pixels."""
+
+    oval: Polygon
+    inner: Polygon  # of the lips
+    outer: Polygon
+
+    @property
+    def height_px(self) -> float:
+        return float(np.ptp(self.oval[:, 1]))
+
+    @property
+    def chin_y(self) -> float:
+        return float(self.oval[:, 1].max())
+
+    def margin_px(self, config: CanonicalConfig) -> float:
+        """How far beyond the oval the jaw pulls skin."""
+        return config.jaw_margin * self.height_px
+
+    def near_lips(self, points: Float[np.ndarray, "N 2"]) -> Bool[np.ndarray, " N"]:
+        near = distance_to(points, self.outer) < 0.03 * self.height_px
+        return inside(points, self.outer) | near
+
+    def with_jaw(
+        self, points: Float[np.ndarray, "N 2"], config: CanonicalConfig
+    ) -> Bool[np.ndarray, " N"]:
+        """Inside the oval, or below its middle and within the margin."""
+        low = points[:, 1] > np.median(self.oval[:, 1])
+        near = distance_to(points, self.oval) < self.margin_px(config)
+        return inside(points, self.oval) | (low & near)
+
+
+def _chosen_pixels(
+    face: _Outlines, camera: Camera, config: CanonicalConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where Gaussians lie in the picture, ``[N, 2]`` each: between the lips, on lips and skin, and
+    around the face."""
+    interior = _lattice(camera, config.interior_px)
+    near = distance_to(interior, face.inner) < 1.5
+    interior = interior[inside(interior, face.inner) | near]
+    lips = _lattice(camera, config.lips_px)
+    lips = lips[face.near_lips(lips) & ~inside(lips, face.inner)]
+    skin = _lattice(camera, config.face_px)
+    skin = skin[face.with_jaw(skin, config) & ~face.near_lips(skin)]
+    around = _lattice(camera, config.hair_px)
+    hair_x = (around[:, 0] - face.oval[:, 0].mean()) / (0.9 * np.ptp(face.oval[:, 0]))
+    hair_y = (around[:, 1] - face.oval[:, 1].mean()) / face.height_px
+    hair = around[(hair_x**2 + hair_y**2 < 1) & (around[:, 1] < face.chin_y)]
+    below = _lattice(camera, config.torso_px)
+    rest = np.concatenate((hair, below[below[:, 1] >= face.chin_y]))
+    return interior, np.concatenate((lips, skin)), rest[~face.with_jaw(rest, config)]
+
+
+def _lattice(camera: Camera, spacing_px: float) -> Float[np.ndarray, "N 2"]:
+    """A triangular lattice over the picture and a little beyond."""
+    rows = np.arange(-4, camera.height_px + 4, spacing_px * 0.866)
+    columns = np.arange(-4, camera.width_px + 4, spacing_px)
+    x = columns[None] + np.where(np.arange(len(rows)) % 2, spacing_px / 2, 0)[:, None]
+    return np.stack((x, np.broadcast_to(rows[:, None], x.shape)), -1).reshape(-1, 2)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).float()
 
 
 def inside(points: Float[np.ndarray, "N 2"], polygon: Polygon) -> Bool[np.ndarray, " N"]:

@@ -1,4 +1,5 @@
-"""Draws Gaussians: `rasterize` for learning, `paint` for showing, three back ends, one picture.
+"""Draws Gaussians: one function, three back ends, one picture. What is only shown is drawn by
+`frame_numba`, to the same picture.
 
 The picture is defined by (the oracle, `raster_oracle`, is this text in PyTorch):
 
@@ -24,7 +25,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from se4lip.head.splat.gaussians import Gaussians
@@ -80,32 +81,6 @@ def rasterize(
 
         return rasterize_gsplat(gaussians, camera, background, camera_from_head, config)
     raise InputError(f"backend '{backend}' is unknown: choose auto, oracle, numba or gsplat")
-
-
-def paint(
-    gaussians: Gaussians,
-    camera: Camera,
-    background: Float[Tensor, " C"] | Float[Tensor, "H W C"] | None = None,
-    camera_from_head: Float[Tensor, "3 4"] | None = None,
-    *,
-    config: RasterConfig = DEFAULT,
-    backend: Backend = "auto",
-) -> UInt8[np.ndarray, "H W C"]:
-    """The picture of `rasterize` as bytes, without its derivative.
-
-    0 to 1 becomes 0 to 255, rounded; what lies beyond is cut.
-
-    Raises: InputError as `rasterize`.
-    """
-    with torch.no_grad():
-        rgb, _ = rasterize(
-            gaussians, camera, background, camera_from_head, config=config, backend=backend
-        )
-        if rgb.device.type == "cpu" and rgb.dtype == torch.float32:
-            from se4lip.head.splat.raster_numba import to_bytes
-
-            return to_bytes(rgb)
-        return (rgb * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
 def choose_backend(means: Tensor) -> Literal["oracle", "numba", "gsplat"]:

@@ -272,11 +272,3 @@ def differentiate_tiles(
             moments[pair, 5] = lane_sum(syy)
             for channel in range(channels):
                 moments[pair, 6 + channel] = lane_sum(load(colour_sums, channel * TILE_PX))
-
-
-@jit
-@no_type_check
-def round_to_bytes(numbers, out):
-    """0 to 1 becomes 0 to 255, rounded; what lies beyond is cut. Both arrays are flat."""
-    for i in range(len(numbers)):
-        out[i] = np.uint8(min(max(numbers[i] * f32(255) + _HALF, _ZERO), f32(255)))

@@ -1,9 +1,9 @@
 """The CPU back end: forward and hand-written backward in numba, float32.
 
 Compiling takes 5 s or more once per machine and is cached (beside the sources in ``__pycache__``,
-or where ``NUMBA_CACHE_DIR`` says); loading from the cache takes 0.7 s. `warm_up` gets either over
-with before a clock runs. It draws with `lanes.lane_count` threads; any number of Python
-threads may draw at once, and forked children too. Pictures and gradients are the same to the bit
+or where ``NUMBA_CACHE_DIR`` says); loading from the cache takes 0.7 s. It
+draws with `lanes.lane_count` threads; any number of Python threads may draw at once, and forked
+children too. Pictures and gradients are the same to the bit
 for any number of threads.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -52,21 +52,6 @@ def rasterize_numba(
         config,
     )
     return rgb, alpha
-
-
-def warm_up() -> None:
-    """Compiles all of it, or loads it from the cache, by drawing one Gaussian there and back."""
-    gaussian = Gaussians(
-        means=torch.tensor([[0.0, 0.0, 1.0]], requires_grad=True),
-        scales=torch.full((1, 3), 0.1),
-        quats=torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
-        opacities=torch.ones(1),
-        colours=torch.ones(1, 3),
-    )
-    camera, background, pose = Camera(16.0, 8.0, 8.0, 16, 16), torch.zeros(3), torch.eye(3, 4)
-    rgb, _ = rasterize_numba(gaussian, camera, background, pose, RasterConfig())
-    rgb.sum().backward()
-    to_bytes(rgb)
 
 
 @dataclass(frozen=True)
@@ -229,11 +214,3 @@ class _Rasterize(torch.autograd.Function):
             None,
             None,
         )
-
-
-def to_bytes(rgb: Float[Tensor, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
-    """0 to 1 becomes 0 to 255, rounded; what lies beyond is cut."""
-    shown = numbers(rgb)
-    out = np.empty(shown.shape, np.uint8)
-    raster_kernels.round_to_bytes(shown.reshape(-1), out.reshape(-1))
-    return out

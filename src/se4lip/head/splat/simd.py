@@ -2,8 +2,8 @@
 
 A tile is 16 pixels wide, and one `Lanes` is one row of it. LLVM's own vectoriser finds such rows
 only sometimes (it must first prove that no two arrays overlap, and prefers the wrong loop), so the
-vector type is written down instead: ``+ - *`` work on lanes and floats, and the functions below do
-the rest. Whatever the processor has (AVX-512, AVX2, NEON), LLVM cuts the sixteen to fit it.
+vector type is written down instead: ``+ - * /`` work on lanes and floats, and the functions below
+do the rest. Whatever the processor has (AVX-512, AVX2, NEON), LLVM cuts the sixteen to fit it.
 
     row = load(array, offset)          store(array, offset, row)       array is flat float32
     row = spread(x)                    total = lane_sum(row)            peak = lane_max(row)
@@ -177,7 +177,7 @@ def _reduction(name: str) -> Callable[..., Any]:
 @intrinsic
 @no_type_check
 def lane_sum(typing_context: Any, row: Any) -> Any:
-    """The sum of the lanes, always added up in the same order."""
+    """The sum of the lanes, in whatever order the compiler chose for this machine."""
     return types.float32(lanes_type), _reduction("fadd")
 
 
