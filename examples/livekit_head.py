@@ -1,7 +1,7 @@
 """A se4lip head as the avatar of a LiveKit agent: what the agent says goes in, sound and pictures
 in step come out.
 
-    pip install "se4lip" livekit-agents
+    pip install . livekit-agents
     async with HeadVideo() as video_gen:
         runner = AvatarRunner(room, audio_recv=..., video_gen=video_gen, options=OPTIONS)
 

@@ -1,7 +1,7 @@
 """A se4lip head in a Pipecat pipeline: speech from any TTS service goes in, the same speech and the
 pictures that belong to it come out, in step.
 
-    pip install "se4lip" pipecat-ai
+    pip install . pipecat-ai
     Pipeline([transport.input(), stt, ..., tts, TalkingHead("grid-s1"), transport.output()])
 
 with a transport whose ``video_out_enabled`` is set to 256x256.
