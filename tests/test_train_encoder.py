@@ -341,7 +341,7 @@ def test_clips_of_pictures_alone_are_part_of_what_a_run_is(tmp_path):
     both = {"device": "cpu", "pictures_alone": [drawn]}
     file = train_encoder([data], tmp_path / "run", recipe(steps=1), **both)
     assert read_header(file).metadata["data"] == [[data.name, 2], [drawn.name, 2]]
-    with pytest.raises(InputError, match="with another data, pictures_alone"):
+    with pytest.raises(InputError, match="with other pictures_alone"):
         train_encoder([data], tmp_path / "run", recipe(steps=1), device="cpu")
 
 

@@ -218,5 +218,5 @@ def test_a_head_may_begin_with_nothing_or_with_another(puppets, tmp_path):
 def test_a_run_that_began_otherwise_is_not_gone_on_with(puppets, tmp_path):
     data, recipe, file, _ = puppets
     relisten(data, tmp_path, recipe, file, report=lambda text: None)
-    with pytest.raises(InputError, match="a run with another hearing_of, loop"):
+    with pytest.raises(InputError, match="a run with other hearing_of, loop"):
         relisten(data, tmp_path, recipe, file, report=lambda text: None, hearing_of="none")

@@ -201,9 +201,9 @@ def test_what_an_older_run_did_not_write_down_is_not_compared(tmp_path):
     run(tmp_path, identity={"of": "test"})
     run(tmp_path, identity={"of": "test", "clips": ["0a"]})
     run(tmp_path / "new", identity={"of": "test", "clips": ["0a"]})
-    with pytest.raises(InputError, match="another clips: give the same options"):
+    with pytest.raises(InputError, match="other clips or stored offsets: give the same options"):
         run(tmp_path / "new", identity={"of": "test", "clips": ["1b"]})
-    with pytest.raises(InputError, match="another clips: give the same options"):
+    with pytest.raises(InputError, match="other clips or stored offsets: give the same options"):
         run(tmp_path / "new", identity={"of": "test"})
 
 
