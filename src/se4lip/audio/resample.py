@@ -101,8 +101,7 @@ def _phases(rate_hz: int) -> int:
 
 @functools.lru_cache(maxsize=16)
 def _kernels(rate_hz: int) -> Float32[np.ndarray, "P K"]:
-    """The low-pass filter, a Kaiser-windowed sinc, at ``P - 1`` places between two inputs and at
-    both.
+    """The low-pass filter, a Kaiser-windowed sinc, at ``P`` places from one input to the next.
 
     Row ``p`` holds the weights for an output ``p / (P - 1)`` after an input sample: of the inputs
     from ``reach - 1`` before that sample to ``reach`` behind it. 161 rows at 44.1 kHz.
