@@ -75,7 +75,8 @@ def forest(
             axes.set_yticks(range(len(lines)), [label for label, *_ in lines], fontsize=8)
             axes.set(xlim=(-1.05 * reach, 1.05 * reach), ylim=(len(lines) - 0.5, -0.5))
             axes.set_xlabel("gain, %")
-            axes.set_title(name, fontsize=10)
+            # a name may be longer than axes that leave room for their lines' labels
+            axes.set_title(name, fontsize=10, loc="right")
 
     tallest = max(map(len, groups.values()))
     return drawn(draw, (5.2 * len(groups), 1.6 + 0.26 * tallest))
