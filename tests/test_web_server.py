@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import re
 import socket
 import time
-from pathlib import Path
 
 import aiohttp
 import numpy as np
@@ -16,12 +14,10 @@ from aiohttp import WSMsgType
 
 from browser import patience
 from live_heads import PlainHead, live_stream, noise
-from se4lip.artifacts.avatar import load_avatar, save_avatar
 from se4lip.io.page import page_files
 from se4lip.live_head import LiveHead
-from se4lip.types import InputError
 from se4lip.web import messages
-from se4lip.web.server import ServeConfig, load_avatars, own_names, places_for, serving
+from se4lip.web.server import ServeConfig, serving
 
 RATE = 16_000
 START = {"start": {"avatar": "plain", "rate": RATE}}
@@ -435,97 +431,6 @@ def test_connections_that_ask_for_nothing_do_not_use_up_the_machine(monkeypatch)
     assert len(told) == 3
     assert all(one.startswith(b"HTTP/1.1 503 ") for one in told)
     assert all(one.endswith(b"too many connections: try again in a minute\n") for one in told)
-
-
-@pytest.mark.parametrize(
-    ("config", "heard"),
-    [
-        (ServeConfig(), True),
-        (ServeConfig(host="::1"), True),
-        (ServeConfig(host="192.0.2.1"), False),
-        (ServeConfig(host="192.0.2.1", origin="http://head.example"), False),
-        (ServeConfig(host="192.0.2.1", origin="https://head.example"), True),
-        (ServeConfig(origin="http://localhost:9000"), True),
-    ],
-)
-def test_browsers_give_sound_over_https_or_from_their_own_machine(config, heard):
-    assert config.heard is heard
-
-
-def test_its_own_names():
-    assert own_names(ServeConfig(), 81)[0] == {"127.0.0.1:81", "localhost:81", "[::1]:81"}
-    hosts, origins = own_names(ServeConfig(host="192.0.2.1", origin="https://Head.example/"), 81)
-    assert hosts == {"192.0.2.1:81", "head.example", "head.example:443"}
-    assert origins == {"http://192.0.2.1:81", "https://head.example"}
-    # Browsers do not say the port that a scheme has anyway.
-    hosts, origins = own_names(ServeConfig(host="192.0.2.1", origin="https://a.example:443"), 80)
-    assert hosts == {"192.0.2.1", "192.0.2.1:80", "a.example", "a.example:443"}
-    assert {"http://192.0.2.1", "https://a.example"} <= origins
-    hosts, _ = own_names(ServeConfig(origin="https://a.example:8443"), 81)
-    assert {one for one in hosts if one.startswith("a.")} == {"a.example:8443"}
-
-
-@pytest.mark.parametrize(
-    ("how", "sentence"),
-    [
-        ({"viewers": 0}, "0 viewers were allowed, but at least one is needed"),
-        ({"size_px": 32}, "pictures of 32 px were asked for: 64 to 1024 can be sent"),
-        ({"jpeg_quality": 0}, "a JPEG quality of 0 was asked for: give 1 to 95"),
-        *(
-            (
-                {"origin": wrong},
-                f"origin '{wrong}' is no http:// or https:// address without a path",
-            )
-            for wrong in ("head.example", "https://", "https://a.example/b", "https://a.example:x")
-        ),
-        ({"host": "0.0.0.0"}, "a server on all addresses cannot tell its own page from others'"),
-    ],
-)
-def test_a_configuration_that_cannot_work_is_refused(how, sentence):
-    with pytest.raises(InputError) as error:
-        ServeConfig(**how)
-    assert str(error.value).startswith(sentence)
-
-
-def test_a_port_in_use_is_told():
-    async def story():
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-            with pytest.raises(InputError, match=rf"cannot listen on 127.0.0.1 port {port}: "):
-                async with serving({}, ServeConfig(port=port, viewers=1)):
-                    pass
-
-    asyncio.run(story())
-
-
-def test_an_avatar_that_is_not_there_is_told():
-    with pytest.raises(InputError, match=r"nowhere\.safetensors"):
-        load_avatars([Path("nowhere.safetensors")])
-
-
-def test_the_shipped_head_can_be_served():
-    assert list(load_avatars(["grid-s1", "grid-s1"])) == ["grid-s1", "grid-s1 2"]
-    assert places_for(load_avatars(["grid-s1"]), ServeConfig(size_px=64)) >= 1
-
-
-def test_what_is_done_to_a_picture_after_it_is_drawn_costs_places_too(monkeypatch):
-    def slow(picture, quality):
-        time.sleep(0.05)
-        return b""
-
-    monkeypatch.setattr("se4lip.web.viewer.jpeg_bytes", slow)
-    monkeypatch.setattr("se4lip.web.server.stream_of", lambda *what: live_stream())
-    assert places_for({"plain": None}, ServeConfig()) == 1  # 8 of 50 ms and more a second each
-
-
-def test_a_head_that_hears_other_features_cannot_be_served(tmp_path):
-    avatar = load_avatar("grid-s1")
-    deaf = dataclasses.replace(
-        avatar, encoder=dataclasses.replace(avatar.encoder, name="whisper", features="whisper-base")
-    )
-    save_avatar(tmp_path / "deaf.safetensors", deaf)
-    with pytest.raises(InputError, match=r"trained on whisper features, which do not come live"):
-        load_avatars([tmp_path / "deaf.safetensors"])
 
 
 def test_pcm_is_read_as_it_was_meant():
