@@ -153,6 +153,24 @@ def test_a_kept_gate_says_what_it_said_and_lips_move_as_the_others():
     assert 0.02 < share.mean() < 0.98
 
 
+def test_a_gate_that_is_kept_again_brings_its_own_numbers_alone():
+    gate, lips, others = (window_of(3, seed=seed).eval() for seed in (1, 2, 3))
+    for window in (gate, lips, others):
+        torch.nn.init.normal_(window.heed.weight)
+    for window in (lips, others):
+        window.feature_mean.copy_(gate.feature_mean)
+        window.feature_scale.copy_(gate.feature_scale)
+    once = gated_by(gate, lips).eval()
+    again = gated_by(once, others).eval()
+    assert again.config.hidden == gate.config.hidden + others.config.hidden < once.config.hidden * 2
+    features = torch.randn(90, gate.config.feature_width)
+    with torch.inference_mode():
+        moved, said = again.codes_and_heed(features)
+        torch.testing.assert_close(said, gate.codes_and_heed(features)[1], atol=1e-4, rtol=1e-5)
+        straight = gated_by(gate, others).eval()(features)
+    torch.testing.assert_close(moved, straight, atol=1e-4, rtol=1e-4)
+
+
 def test_no_gate_is_kept_of_nothing(puppets, tmp_path):
     dataset, *_ = puppets
     recipe = replace(puppet.smallest_recipe(2, 2), keep_gate=True)

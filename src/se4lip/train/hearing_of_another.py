@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
+from torch import Tensor
 
 from se4lip.artifacts.avatar import SHIPPED, Avatar, load_avatar
 from se4lip.artifacts.encoder import EncoderIdentity
@@ -130,24 +131,34 @@ def handed_on(
 @torch.no_grad()
 def gated_by(gate: SpeechWindow, lips: SpeechWindow) -> SpeechWindow:
     """A speech window that hears speech, noise and silence exactly as ``gate`` does and moves the
-    lips as ``lips`` does: the hidden numbers of both side by side.
+    lips as ``lips`` does: the hidden numbers of both side by side, less those of ``gate`` that
+    move its lips alone.
 
     Both must hear the same features, normalised alike, and mean the same mouth.
     """
-    first, second = gate.config.hidden, lips.config.hidden
+    read = _read_by_gate(gate)
+    first, second = len(read), lips.config.hidden
     window = SpeechWindow(replace(lips.config, hidden=first + second))
     state = {name: value.clone() for name, value in lips.state_dict().items()}
     kept = ("certainty", "wariness", "noise_weight", "noise_bias", "heed.bias")
     state |= {name: value for name, value in gate.state_dict().items() if name in kept}
     for part in ("project.weight", "project.bias", "window.bias"):
-        state[part] = torch.cat([one.state_dict()[part] for one in (gate, lips)])
+        state[part] = torch.cat([gate.state_dict()[part][read], lips.state_dict()[part]])
     for part in ("window.weight", "mix.weight", "mix.bias", "code.weight", "heed.weight"):
         state[part] = torch.zeros_like(window.state_dict()[part])
-    state["window.weight"][:first, :first] = gate.window.weight
+    state["window.weight"][:first, :first] = gate.window.weight[read][:, read]
     state["window.weight"][first:, first:] = lips.window.weight
-    state["heed.weight"][:, :first] = gate.heed.weight
+    state["heed.weight"][:, :first] = gate.heed.weight[:, read]
     state["mix.weight"][first:, first:] = lips.mix.weight
     state["mix.bias"][first:] = lips.mix.bias
     state["code.weight"][:, first:] = lips.code.weight
     window.load_state_dict(state)
     return window
+
+
+def _read_by_gate(window: SpeechWindow) -> Int[Tensor, " hidden"]:
+    """The hidden numbers that decide whether somebody speaks. A window that was itself put together
+    from two has others, without which a gate that is kept again and again does not grow."""
+    last = window.heed.weight.abs().sum((0, 2)) > 0
+    before = window.window.weight[last].abs().sum((0, 2)) > 0
+    return (last | before).nonzero()[:, 0]
