@@ -53,6 +53,15 @@ def test_half_a_command_is_told_its_other_half(capsys):
     assert capsys.readouterr().err.startswith("se4lip: train what? One of: se4lip train ")
 
 
+@pytest.mark.parametrize("asked", ["-h", "--help"])
+def test_half_a_command_explains_all_that_it_may_be(capsys, asked):
+    assert cli.main(["train", asked]) == 0
+    out, err = capsys.readouterr()
+    told = [line.split("  ")[1] for line in out.splitlines() if line.startswith("  train")]
+    assert told == [name for name in cli.VERBS if name.startswith("train ")]
+    assert "evaluate" not in out and err == ""
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [

@@ -29,20 +29,20 @@ VERBS: dict[str, Verb] = {
     "train encoder": Verb("data set -> speech and lip encoder", "encoder:train_encoder"),
     "train avatar": Verb("data set of one person -> talking head", "avatar:train_avatar"),
     "train judge": Verb("data set -> second sync judge", "judge:train_judge"),
-    "evaluate video": Verb("how good a talking head is", "evaluate:evaluate_video"),
-    "evaluate encoder": Verb("how often the true offset is found", "encoder:evaluate_encoder"),
-    "evaluate judge": Verb("how much speech the judge needs", "judge:evaluate_judge"),
+    "encode": Verb("speech -> lip features", "encode:encode"),
     "speak": Verb("an avatar says what a recording says", "speak:speak"),
     "serve": Verb("a page on which heads answer while you speak", "serve:serve"),
+    "sync": Verb("video -> how far sound and lips are apart", "sync:sync"),
+    "evaluate video": Verb("how good a talking head is", "evaluate:evaluate_video"),
+    "evaluate encoder": Verb("how often the true offset is found", "encoder:evaluate_encoder"),
     "evaluate avatar": Verb("rendered beside real", "evaluate_avatar:evaluate_avatar"),
+    "evaluate languages": Verb("closures and roundings by phones", "lips:evaluate_languages"),
+    "evaluate silence": Verb("does the mouth rest while nobody speaks", "lips:evaluate_silence"),
+    "evaluate judge": Verb("how much speech the judge needs", "judge:evaluate_judge"),
     "bench features": Verb("which features make the better head", "bench:features"),
     "bench ambiguity": Verb("do features tell what lips tell", "bench:ambiguity"),
     "bench ablation": Verb("which encoder hears lips best", "bench:ablation"),
-    "evaluate silence": Verb("does the mouth rest while nobody speaks", "lips:evaluate_silence"),
-    "evaluate languages": Verb("closures and roundings by phones", "lips:evaluate_languages"),
-    "encode": Verb("speech -> lip features", "encode:encode"),
     "export": Verb("networks -> ONNX files", "export:export"),
-    "sync": Verb("video -> how far sound and lips are apart", "sync:sync"),
     "inspect": Verb("video -> what it says of its making", "inspect:inspect"),
 }
 
@@ -120,7 +120,7 @@ def _fault(error: Exception) -> int:
 
 def _dispatch(given: list[str]) -> int:
     if not given or given[0] in {"-h", "--help"}:
-        print(_help(), file=sys.stdout if given else sys.stderr)
+        print(_help(list(VERBS)), file=sys.stdout if given else sys.stderr)
         return 0 if given else 2
     if given[0] == "--version":
         from importlib.metadata import version
@@ -135,6 +135,9 @@ def _dispatch(given: list[str]) -> int:
             except SystemExit as ended:  # tyro, after --help
                 return ended.code if isinstance(ended.code, int) else 2
     longer = [name for name in VERBS if name.startswith(f"{given[0]} ")]
+    if longer and given[1:] in (["-h"], ["--help"]):
+        print(_help(longer))
+        return 0
     if longer:
         raise InputError(f"{given[0]} what? One of: {', '.join(f'se4lip {n}' for n in longer)}")
     raise InputError(f"{given[0]!r} is no command; one of {', '.join(VERBS)} is needed")
@@ -145,9 +148,9 @@ def _load(verb: Verb) -> Callable[[list[str]], int | None]:
     return getattr(importlib.import_module(f"se4lip.commands.{module}"), function)
 
 
-def _help() -> str:
-    width = max(map(len, VERBS))
-    lines = [f"  {name:{width}}  {verb.summary}" for name, verb in VERBS.items()]
+def _help(names: Sequence[str]) -> str:
+    width = max(map(len, names))
+    lines = [f"  {name:{width}}  {VERBS[name].summary}" for name in names]
     return "\n".join(
         [
             "usage: se4lip COMMAND [OPTIONS]        (se4lip COMMAND --help explains one)",
