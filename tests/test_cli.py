@@ -53,6 +53,17 @@ def test_half_a_command_is_told_its_other_half(capsys):
     assert capsys.readouterr().err.startswith("se4lip: train what? One of: se4lip train ")
 
 
+def test_a_file_to_evaluate_is_a_video(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(cli, "_load", lambda verb: lambda given: seen.append((verb, given)))
+    video = tmp_path / "a.mp4"
+    video.touch()
+    assert cli.main(["evaluate", str(video), "--json"]) == 0
+    assert seen == [(cli.VERBS["evaluate video"], [str(video), "--json"])]
+    assert cli.main(["evaluate", str(tmp_path / "gone.mp4")]) == 2
+    assert capsys.readouterr().err.startswith("se4lip: evaluate what? One of: se4lip evaluate ")
+
+
 @pytest.mark.parametrize("asked", ["-h", "--help"])
 def test_half_a_command_explains_all_that_it_may_be(capsys, asked):
     assert cli.main(["train", asked]) == 0

@@ -134,6 +134,8 @@ def _dispatch(given: list[str]) -> int:
                 return _load(verb)(given[words:]) or 0
             except SystemExit as ended:  # tyro, after --help
                 return ended.code if isinstance(ended.code, int) else 2
+    if given[0] == "evaluate" and any(Path(one).is_file() for one in given[1:2]):
+        return _dispatch(["evaluate", "video", *given[1:]])  # what else is there to ask of a file
     longer = [name for name in VERBS if name.startswith(f"{given[0]} ")]
     if longer and given[1:] in (["-h"], ["--help"]):
         print(_help(longer))
