@@ -64,6 +64,15 @@ def test_a_file_to_evaluate_is_a_video(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("se4lip: evaluate what? One of: se4lip evaluate ")
 
 
+@pytest.mark.parametrize("typed", ["evaluate {}", "sync {}", "prepare {} -o set"])
+def test_a_name_that_no_file_can_have_is_told(typed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(typed.format("x" * 300).split()) == 2
+    said = f"se4lip: the file name '{'x' * 40}'... is too long: check the path\n"
+    assert capsys.readouterr().err == said
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("asked", ["-h", "--help"])
 def test_half_a_command_explains_all_that_it_may_be(capsys, asked):
     assert cli.main(["train", asked]) == 0

@@ -85,7 +85,7 @@ def test_a_tint_is_enlarged_as_torch_does_it(height: int, width: int, few: int, 
     wanted = plate + large[0].permute(1, 2, 0)
     # Where a pixel lies among rows and columns is known to float32's rounding of that place, and a
     # tint changes from one to the next by at most twice its largest number.
-    known = 2 * torch.finfo(torch.float32).eps * max(few, many) * 2 * tint.abs().max().item()
+    known = torch.finfo(torch.float32).eps * max(few, many) * 2 * tint.abs().max().item()
     torch.testing.assert_close(tinted_numba(plate, tint), wanted, rtol=0, atol=1e-6 + known)
 
 

@@ -1,13 +1,14 @@
 """The command line: one table of verbs, each of which is imported when it is called."""
 
 import contextlib
+import errno
 import importlib
 import io
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("se4lip: interrupted, nothing is left half-written", file=sys.stderr)
         return 130
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            # Whoever asks first whether a path is there meets this; there is nothing else to say.
+            name = f"{str(error.filename)[:40]!r}..."
+            print(f"se4lip: the file name {name} is too long: check the path", file=sys.stderr)
+            return 2
         return _fault(error)
 
 
@@ -120,7 +126,7 @@ def _fault(error: Exception) -> int:
 
 def _dispatch(given: list[str]) -> int:
     if not given or given[0] in {"-h", "--help"}:
-        print(_help(list(VERBS)), file=sys.stdout if given else sys.stderr)
+        print(_help(VERBS), file=sys.stdout if given else sys.stderr)
         return 0 if given else 2
     if given[0] == "--version":
         from importlib.metadata import version
@@ -134,7 +140,7 @@ def _dispatch(given: list[str]) -> int:
                 return _load(verb)(given[words:]) or 0
             except SystemExit as ended:  # tyro, after --help
                 return ended.code if isinstance(ended.code, int) else 2
-    if given[0] == "evaluate" and any(Path(one).is_file() for one in given[1:2]):
+    if given[0] == "evaluate" and len(given) > 1 and Path(given[1]).is_file():
         return _dispatch(["evaluate", "video", *given[1:]])  # what else is there to ask of a file
     longer = [name for name in VERBS if name.startswith(f"{given[0]} ")]
     if longer and given[1:] in (["-h"], ["--help"]):
@@ -150,7 +156,7 @@ def _load(verb: Verb) -> Callable[[list[str]], int | None]:
     return getattr(importlib.import_module(f"se4lip.commands.{module}"), function)
 
 
-def _help(names: Sequence[str]) -> str:
+def _help(names: Collection[str]) -> str:
     width = max(map(len, names))
     lines = [f"  {name:{width}}  {VERBS[name].summary}" for name in names]
     return "\n".join(
