@@ -6,6 +6,7 @@ import pytest
 import puppet
 from se4lip.face.pose import (
     PoseConfig,
+    faces_apart,
     fit_head,
     follow_head,
     head_points,
@@ -65,6 +66,20 @@ def test_a_known_head_is_followed_as_it_was_fitted():
     seen = [puppet.track(50, seed, 0.1).landmarks_px for seed in range(3)]
     fit = fit_head(seen, puppet.WIDTH_PX, puppet.HEIGHT_PX)
     np.testing.assert_array_equal(follow_head(seen[1:2], fit.skull)[0], fit.poses[1])
+
+
+def clip_px(seed, wider=1.0):
+    points = puppet.points_cm(puppet.opening_cm(50, seed)) * [wider, 1, 1]
+    return puppet.seen_px(points, puppet.poses(50, seed), 0.1)
+
+
+def test_clips_of_several_people_lie_farther_apart_than_one_person_s():
+    def apart(widths):
+        clips = [clip_px(seed, wider) for seed, wider in enumerate(widths)]
+        return faces_apart(fit_head(clips, puppet.WIDTH_PX, puppet.HEIGHT_PX), clips)
+
+    assert apart([1.0, 1.0, 1.0]) < 0.1
+    assert apart([0.94, 1.0, 1.06]) > 0.5
 
 
 def test_smoothing_takes_noise_out_of_poses_and_leaves_rotations():

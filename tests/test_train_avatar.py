@@ -422,6 +422,19 @@ def test_too_little_material_is_refused(tmp_path):
         gather(data, "train", MaterialConfig())
 
 
+def test_faces_as_far_apart_as_several_people_s_are_told(tmp_path, monkeypatch):
+    data = open_dataset(puppet.make_dataset(tmp_path, recordings=2, frames=60))
+    config, said = MaterialConfig(size_px=64, pictures=4, mouth_codes=3), []
+    gather(data, "train", config, report=said.append)
+    assert not any("several people" in line for line in said)
+    monkeypatch.setattr("se4lip.train.avatar_material.faces_apart", lambda *_: 0.634)
+    gather(data, "train", config, report=said.append)
+    assert (
+        "the faces of these takes lie 0.63 % of a face's width apart, as those of several people "
+        f"do: if {data.path} shows more than one, prepare each one's recordings by themselves"
+    ) in said
+
+
 def test_the_clips_that_look_most_alike_are_one_cluster():
     rng = np.random.default_rng(0)
     tight, loose = rng.normal(5, 0.1, (12, 6)), rng.normal(0, 2, (20, 6))
