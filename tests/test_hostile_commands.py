@@ -157,6 +157,18 @@ def test_videos(video, command, place, tmp_path, capsys):
     assert str(given) in said
 
 
+@pytest.mark.parametrize("command", ["sync", "evaluate video"])
+def test_a_wrong_video_is_told_before_a_missing_model(
+    command, place, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(
+        f"se4lip.commands.{command.split()[0]}.mediapipe_tracker",
+        lambda model=None: pytest.fail("a model was looked for"),
+    )
+    given = place / "missing.mp4"
+    assert str(given) in refused(capsys, tmp_path, *WATCHERS[command](place, given, tmp_path))
+
+
 SOUNDS = ["missing.wav", "empty.wav", "text.wav", "nothing"]
 LISTENERS: dict[str, Callable[[Path, Path, Path], Given]] = {
     "evaluate video, audio": lambda p, s, out: (

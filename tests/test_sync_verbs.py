@@ -364,7 +364,8 @@ def test_a_second_that_chance_may_have_read_is_told_as_such(tmp_path, monkeypatc
     found = SyncReport("in-sync", "", reading(offset_frames=0), [reading(lead=0.5), reading()], 2.0)
     monkeypatch.setattr(commands, "mediapipe_tracker", lambda model: DrawnFaceTracker())
     monkeypatch.setattr(commands, "measure", lambda *_, **__: found)
-    assert cli.main(["sync", str(tmp_path / "a.mp4")]) == 0
+    video = shot(tmp_path / "a.mp4", SHOTS["a cut at 0.80 s"])
+    assert cli.main(["sync", str(video)]) == 0
     first, second, _ = capsys.readouterr().out.splitlines()
     assert first.endswith("late, by chance perhaps") and second.endswith("late")
     assert [one["lead"] for one in found.to_json()["timeline"]] == [0.5, 9.0]

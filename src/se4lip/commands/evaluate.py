@@ -12,6 +12,7 @@ from se4lip.evaluate import EvaluateConfig
 from se4lip.evaluate import evaluate_video as judge_video
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
+from se4lip.io.video import probe_video
 from se4lip.metrics.report import Report, Value
 from se4lip.prepare import mediapipe_tracker
 
@@ -46,6 +47,7 @@ def evaluate_video(arguments: list[str]) -> int | None:
             json: Print the figures as JSON on standard output.
         """
         writable_files(sheet, reading=(predicted, reference, audio, phones))
+        probe_video(predicted)  # what cannot be judged is told before a model is looked for
         with progress("judging") as (_, advance):
             report, pictures = judge_video(
                 *(predicted, reference, audio, phones, config),

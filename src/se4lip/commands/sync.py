@@ -8,6 +8,7 @@ import tyro
 from se4lip.commands.shared import print_json, progress, run
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
+from se4lip.io.video import probe_video
 from se4lip.metrics.sync import FRAME_MS
 from se4lip.plots import sync_picture
 from se4lip.prepare import mediapipe_tracker
@@ -60,6 +61,7 @@ def sync(arguments: list[str]) -> int | None:
                 f"{video} is no folder: leave them out"
             )
         writable_files(picture, reading=(video, encoder))
+        probe_video(video)  # what cannot be judged is told before a model is looked for
         tracker = mediapipe_tracker(face_landmarker)
         with progress("watching") as (_, advance):
             report = measure(video, tracker, encoder, on_progress=advance)
