@@ -60,6 +60,36 @@ def test_six_channels_keep_a_voice_in_the_centre(tmp_path):
     assert np.abs(read_speech(surround).samples).max() > 0.1
 
 
+@pytest.mark.parametrize("channels", [7, 8, 12, 64])
+def test_any_number_of_channels_that_ffmpeg_can_convert(channels, tmp_path):
+    many = np.zeros((16_000, channels), np.float32)
+    many[:, 0] = tone(1, 16_000)
+    heard = read_speech(wav(tmp_path / "a.wav", many, 16_000)).samples
+    np.testing.assert_allclose(heard, tone(1, 16_000) / channels, atol=1e-6)
+
+
+def test_more_channels_than_ffmpeg_converts_are_refused(tmp_path):
+    path = wav(tmp_path / "a.wav", np.zeros((1_000, 65), np.int16), 16_000)
+    assert refused(path) == (
+        f"the sound of {path} has 65 channels, more than FFmpeg can convert: give a file with "
+        "fewer of them"
+    )
+
+
+def test_recordings_chained_in_one_file_are_heard_one_after_the_other(tmp_path):
+    parts = [
+        record(tmp_path / f"{at}.ogg", None, sound=tone(length, 48_000, at), audio_codec="libopus")
+        for length, at in ((3, 2.0), (5, 4.5))
+    ]
+    path = tmp_path / "chain.ogg"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    samples = read_speech(path).samples
+    assert len(samples) == pytest.approx(8 * 16_000, abs=320)
+    first, second = samples[: 3 * 16_000], samples[3 * 16_000 :]
+    assert onset_s(first) == pytest.approx(2.0, abs=0.01)
+    assert onset_s(second) == pytest.approx(4.5, abs=0.01)
+
+
 def test_channels_that_cancel_each_other_are_no_silence(tmp_path):
     voice = (tone(1, 16_000) * 20_000).astype(np.int16)
     opposite = wav(tmp_path / "a.wav", np.stack((voice, -voice), 1), 16_000)
@@ -87,6 +117,17 @@ def test_a_length_written_to_a_pipe_is_no_promise(tmp_path):
     content[40:44] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
     assert len(read_speech(path).samples) == 16_000
+
+
+@pytest.mark.parametrize("bytes_a_second", [0, 1, 8_000, 64_000])
+def test_a_wrong_number_of_bytes_a_second_is_no_promise(bytes_a_second, tmp_path):
+    path = wav(tmp_path / "a.wav", (tone(1, 16_000) * 32767).astype(np.int16), 16_000)
+    content = bytearray(path.read_bytes())
+    content[28:32] = bytes_a_second.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert len(read_speech(path).samples) == 16_000
+    path.write_bytes(content[:16_044])
+    assert "1.00 s are promised and 0.50 s of them are missing" in refused(path)
 
 
 @given(rate_hz=st.integers(4_000, 192_000), samples=st.integers(1, 60_000))
@@ -162,6 +203,14 @@ def test_unusable_sound_is_refused_in_a_sentence(tmp_path):
     assert refused(broken) == f"{broken} holds NaN or infinite samples: repair the recording first"
     pictures = record(tmp_path / "mute.mp4", flash([0, 0.04], 0), [0, 0.04])
     assert refused(pictures) == f"{pictures} has no sound: give a file with an audio track"
+    unknown = wav(tmp_path / "unknown.wav", np.ones(1000, np.int16), 16_000)
+    content = bytearray(unknown.read_bytes())
+    content[20:22] = b"\x77\x77"
+    unknown.write_bytes(content)
+    assert refused(unknown) == (
+        f"the sound of {unknown} is coded in a way that FFmpeg does not know: convert it with the "
+        "program that made it"
+    )
 
 
 def test_cut_short_sound_is_refused(tmp_path):
@@ -187,9 +236,14 @@ def test_written_wav_reads_back(tmp_path):
     pieces = (Speech(samples[a : a + 999]) for a in range(0, len(samples), 999))
     write_wav(tmp_path / "b.wav", pieces)
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+    nothing = Speech(np.zeros(0, np.float32))
+    write_wav(tmp_path / "c.wav", (nothing, Speech(samples), nothing))
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "c.wav").read_bytes()
 
 
 def test_no_sound_is_not_written(tmp_path):
     with pytest.raises(InputError, match=r"there is no sound to write to .*: give at least one"):
         write_wav(tmp_path / "a.wav", [])
+    with pytest.raises(InputError, match="there is no sound to write"):
+        write_wav(tmp_path / "a.wav", Speech(np.zeros(0, np.float32)))
     assert list(tmp_path.iterdir()) == []

@@ -162,6 +162,56 @@ def test_starting_late_gives_the_same_pictures_as_reading_on(tmp_path):
             assert all(np.array_equal(a, b) for a, b in zip(late, everything[start:], strict=True))
 
 
+def test_raw_streams_that_cannot_seek_are_read_from_their_beginning(tmp_path):
+    grey = [np.full((48, 64, 3), 20 + 3 * (7 * t % 60), np.uint8) for t in range(280)]
+    path = record(tmp_path / "a.h264", grey, steady(25, 280 / 25), b_frames=0)
+    shown = [picture.mean() for picture in read_frames(path, 270)]
+    np.testing.assert_allclose(shown, [p.mean() for p in grey[270:]], atol=3)
+
+
+def trimmed(path, by_s):
+    """The same file, ``by_s`` cut from the front of what an edit list lets start late."""
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"elst") + 12
+    empty_s, kept, media, _ = np.frombuffer(bytes(content[at - 4 :]), ">i4", 7)[[1, 4, 5, 6]]
+    assert np.frombuffer(bytes(content[at - 4 : at]), ">i4")[0] == 2 and empty_s > 0
+    content[at + 12 : at + 20] = np.array(
+        [kept - by_s * 1000, media + by_s * 48_000], ">i4"
+    ).tobytes()
+    path.write_bytes(content)
+    return path
+
+
+def test_a_track_that_starts_late_and_is_trimmed_is_whole(tmp_path):
+    path = flash_and_click(tmp_path / "a.mp4", steady(25), 2.0, sound_from_s=1.0, sound_s=2.0)
+    assert onset_s(read_clip_speech(path).samples) == pytest.approx(2.0, abs=0.01)
+    assert onset_s(read_clip_speech(trimmed(path, 0.5)).samples) == pytest.approx(1.5, abs=0.01)
+
+
+def test_joined_recordings_whose_clock_starts_anew_are_refused(tmp_path):
+    parts = [
+        flash_and_click(tmp_path / f"{k}.ts", steady(25, 3), 1.0).read_bytes() for k in range(2)
+    ]
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(parts))
+    told = "several recordings are joined there: give them one by one, or convert it again"
+    pictures, sound = refused(read_frames, path), refused(read_clip_speech, path)
+    assert pictures.startswith(f"the clock of the picture of {path} goes back by 2.") or (
+        pictures.startswith(f"the clock of the picture of {path} goes back by 3.")
+    )
+    assert sound.startswith(f"the clock of the sound of {path} goes back by ")
+    assert pictures.endswith(told) and sound.endswith(told)
+
+
+def test_sound_that_ends_before_the_first_picture_is_told_as_such(tmp_path):
+    pictures = [np.full((48, 64, 3), 90, np.uint8)] * 25
+    path = record(tmp_path / "a.mkv", pictures, steady(25, 1, start_s=4.0), tone(2, 48_000))
+    assert refused(read_clip_speech, path) == (
+        f"the sound of {path} ends before its first picture: give a recording in which both are "
+        "there at once"
+    )
+
+
 # The matrix takes stored to shown coordinates: x' = a x + c y, y' = b x + d y.
 @pytest.mark.parametrize(
     ("matrix", "shown"),
@@ -270,6 +320,13 @@ def test_unusable_videos_are_refused_in_a_sentence(tmp_path):
     sound = record(tmp_path / "sound.m4a", None, sound=tone(1, 48_000))
     assert refused(read_frames, sound) == (
         f"{sound} has no pictures, it is not a video: give a video file"
+    )
+    unknown = record(tmp_path / "unknown.mp4", flash(steady(25, 1), 0.5), steady(25, 1))
+    unknown.write_bytes(unknown.read_bytes().replace(b"avc1\0\0\0", b"zzz1\0\0\0"))
+    assert refused(read_frames, unknown) == refused(probe_video, unknown)
+    assert refused(read_frames, unknown) == (
+        f"the picture of {unknown} is coded in a way that FFmpeg does not know: convert it with "
+        "the program that made it"
     )
     silent = record(tmp_path / "silent.mp4", flash(steady(25, 1), 0.5), steady(25, 1))
     assert refused(read_clip_speech, silent) == (

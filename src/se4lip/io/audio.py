@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 import soxr
 from jaxtyping import Float32
 
 from se4lip.io.files import atomic
-from se4lip.io.media import by_path, decoded, opened
+from se4lip.io.media import (
+    CLOCK_GOES_BACK_S,
+    by_path,
+    check_decodable,
+    decoded,
+    joined_recordings,
+    opened,
+)
 from se4lip.types import LOUDEST, SAMPLE_RATE_HZ, InputError, Speech
 
 Block = Float32[np.ndarray, " S"]
@@ -66,6 +74,7 @@ def iter_from(
         if not container.streams.audio:
             raise InputError(f"{path} has no sound: give a file with an audio track")
         stream = container.streams.audio[0]
+        check_decodable(stream, "sound", path)
         rate_hz = stream.rate
         blocks = _placed(_mono(container, stream, path), rate_hz, origin_s, path)
         heard = False
@@ -73,6 +82,11 @@ def iter_from(
         for samples in _rechunked(resampled(blocks, rate_hz, to_hz), round(chunk_s * to_hz)):
             heard = True
             yield Speech(samples, to_hz)
+        if not heard and origin_s is not None:
+            raise InputError(
+                f"the sound of {path} ends before its first picture: give a recording in which "
+                "both are there at once"
+            )
         if not heard:
             raise InputError(f"{path} holds no audio samples: fetch or record it again")
 
@@ -87,6 +101,8 @@ def write_wav(path: Path | str, speech: Speech | Iterable[Speech]) -> None:
     with atomic(path) as part, av.open(by_path(part), "w", format="wav") as container:
         stream: Any = None
         for chunk in chunks:
+            if not len(chunk.samples):
+                continue
             if stream is None:
                 stream = container.add_stream("pcm_s16le", rate=chunk.sample_rate_hz, layout="mono")
             frame = av.AudioFrame.from_ndarray(pcm16(chunk.samples)[None], "s16", "mono")
@@ -132,11 +148,12 @@ def _mono(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float
         if resampler is None or shape != (frame.format.name, frame.layout, frame.sample_rate):
             # Streams may change format midway; the first frame's rate stays.
             shape = (frame.format.name, frame.layout, frame.sample_rate)
-            resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=stream.rate)
+            # Not planar: PyAV 18 counts planes beyond their end where there are eight or more.
+            resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=stream.rate)
             weights = _downmix(frame.layout)
         time_s = frame.time
-        for planar in resampler.resample(frame):
-            channels = planar.to_ndarray()
+        for packed in _of_floats(resampler, frame, path):
+            channels = packed.to_ndarray().reshape(-1, len(weights)).T
             samples = weights @ channels
             if not np.isfinite(samples).all():
                 raise InputError(
@@ -158,6 +175,16 @@ def _mono(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float
         )
 
 
+def _of_floats(resampler: av.AudioResampler, frame: Any, path: Path | str) -> list[Any]:
+    try:
+        return resampler.resample(frame)
+    except av.error.FFmpegError as error:
+        raise InputError(
+            f"the sound of {path} has {frame.layout.nb_channels} channels, more than FFmpeg can "
+            "convert: give a file with fewer of them"
+        ) from error
+
+
 def _downmix(layout: av.AudioLayout) -> Float32[np.ndarray, " C"]:
     """Weights of channels in the mono sum, which never exceeds 1.
 
@@ -176,9 +203,25 @@ def _placed(
     origin_s: float | None,
     path: Path | str,
 ) -> Iterator[Block]:
-    """Blocks laid end to end from the origin on; gaps become silence, overlaps are dropped."""
+    """Blocks laid end to end from the origin on; gaps become silence, overlaps are dropped.
+
+    Recordings that were joined as they are (chained Ogg, MPEG-TS) may each start their clock anew.
+    Sound alone then goes on where it was; where it must stay with pictures that is refused.
+    """
     position = 0  # samples since the origin that are already out
+    alone = origin_s is None
+    ended_s: float | None = None
+    later_s = 0.0  # by which a clock that started anew lies behind the first
     for time_s, samples in blocks:
+        if time_s is not None:
+            time_s += later_s
+            if ended_s is not None and time_s < ended_s - CLOCK_GOES_BACK_S:
+                if not alone:
+                    raise InputError(joined_recordings(path, "sound", ended_s - time_s))
+                later_s, time_s = later_s + ended_s - time_s, ended_s
+            ended_s = time_s
+        if ended_s is not None:
+            ended_s += len(samples) / rate_hz
         if origin_s is None:
             origin_s = time_s
         if time_s is not None and origin_s is not None:

@@ -16,9 +16,13 @@ from se4lip.types import InputError
 
 # Their headers state the true length. Others (MPEG-PS and -TS, Ogg, MP3 without an index) state
 # none: where they were cut off, that cannot be seen.
-_LENGTH_IS_TRUE = {"w64", "flac", "aiff", "caf", "mov,mp4,m4a,3gp,3g2,mj2"}
+_MOV = "mov,mp4,m4a,3gp,3g2,mj2"
+_LENGTH_IS_TRUE = {"w64", "flac", "aiff", "caf", _MOV}
 _MATROSKA = "matroska,webm"
+_PCM_TAGS = {1, 3, 0xFFFE}  # of WAV: integers, floating point, extensible
+_WAV_FIELDS = ((0, 2), (4, 8), (8, 12), (12, 14))  # tag, rate, bytes a second, bytes a sample
 _LENGTH_SLACK_S = 0.25  # encoder delay and edit lists move an end by up to two AAC frames a side
+CLOCK_GOES_BACK_S = 1.0  # what goes back by less is jitter; by more it is another recording's
 
 
 @contextlib.contextmanager
@@ -39,6 +43,23 @@ def opened(path: Path | str, what: str) -> Iterator[av.container.InputContainer]
         ) from error
     with container:
         yield container
+
+
+def check_decodable(stream: Any, what: str, path: Path | str) -> None:
+    """Raises: InputError when FFmpeg has no decoder for ``stream``, the ``what`` of ``path``."""
+    if stream.codec_context is None:
+        raise InputError(
+            f"the {what} of {path} is coded in a way that FFmpeg does not know: convert it with "
+            "the program that made it"
+        )
+
+
+def joined_recordings(path: Path | str, what: str, back_s: float) -> str:
+    """What is wrong with a file whose times of ``what`` go back by ``back_s``."""
+    return (
+        f"the clock of the {what} of {path} goes back by {back_s:.1f} s, several recordings are "
+        "joined there: give them one by one, or convert it again"
+    )
 
 
 def by_path(path: Path | str) -> str:
@@ -75,15 +96,20 @@ def decoded(container: av.container.InputContainer, stream: Any, path: Path | st
                 continue
             for frame in stream.decode(packet):
                 if frame.time is not None:
-                    since_s = frame.time - float((stream.start_time or 0) * stream.time_base)
-                    end_s = max(end_s, since_s + _length_s(frame))
+                    start_s = float((stream.start_time or 0) * stream.time_base)
+                    end_s = max(end_s, frame.time - start_s + _length_s(frame))
                 yield frame
     except av.error.FFmpegError as error:
         raise InputError(
             f"{path} is damaged {end_s:.2f} s after its start: fetch or record it again"
         ) from error
     promised_s = _promised_s(container, stream, path)
-    missing_s = promised_s - (reached_s if container.format.name == _MATROSKA else end_s)
+    if container.format.name == _MATROSKA:
+        end_s = reached_s
+    elif container.format.name == _MOV and stream.start_time:
+        # FFmpeg may count the time before a track that an edit list starts late, or not.
+        end_s += max(0.0, float(stream.start_time * stream.time_base))
+    missing_s = promised_s - end_s
     if missing_s > _LENGTH_SLACK_S:
         raise InputError(
             f"{path} is cut short: {promised_s:.2f} s are promised and {missing_s:.2f} s of "
@@ -134,7 +160,12 @@ def _wav_promised_s(path: Path | str) -> float:
                 # Programs that write to a pipe cannot know the length, and put the largest number.
                 return size / bytes_per_s if bytes_per_s and size < 0x7FFFF000 else 0.0
             if kind == b"fmt ":
-                bytes_per_s = int.from_bytes(file.read(16)[8:12], "little")
+                form = file.read(16)
+                tag, rate_hz, per_s, align = (
+                    int.from_bytes(form[a:b], "little") for a, b in _WAV_FIELDS
+                )
+                # Of PCM nobody reads the bytes a second, and some write nonsense there.
+                bytes_per_s = rate_hz * align if tag in _PCM_TAGS else per_s
                 size -= 16
             file.seek(size + size % 2, 1)
     return 0.0

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import av
+import av.error
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
 
 from se4lip.io import audio
-from se4lip.io.media import decoded, opened
+from se4lip.io.media import CLOCK_GOES_BACK_S, check_decodable, decoded, joined_recordings, opened
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, Speech
 
 Picture = UInt8[np.ndarray, "H W 3"]
@@ -134,6 +135,7 @@ def _video_stream(container: Any, path: Path | str) -> Any:
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not streams:
         raise InputError(f"{path} has no pictures, it is not a video: give a video file")
+    check_decodable(streams[0], "picture", path)
     return streams[0]
 
 
@@ -179,7 +181,12 @@ def _timed_from(path: Path | str, start_s: float) -> Iterator[tuple[float, float
         origin_s = first[0]
         if start_s > _SEEK_BEYOND_S and not _counts(container):
             # A second earlier, because frames are stored in another order than they are shown.
-            container.seek(int((origin_s + start_s - 1) / stream.time_base), stream=stream)
+            goal = int((origin_s + start_s - 1) / stream.time_base)
+            try:
+                container.seek(goal, stream=stream)
+            except av.error.FFmpegError:  # raw streams, and then they stand at their end
+                yield from _timed_from(path, 0.0)
+                return
             sought = _timed(container, stream, path)
             landed = next(sought, None)
             if landed is not None and landed[0] - origin_s <= start_s:
@@ -213,6 +220,8 @@ def _timed(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[floa
             time_s = None if count is None else float((count - lead) * frame.time_base)
         if time_s is None:
             time_s = 0.0 if last_s is None else last_s + step_s
+        if last_s is not None and time_s < last_s - CLOCK_GOES_BACK_S:
+            raise InputError(joined_recordings(path, "picture", last_s - time_s))
         if last_s is not None and time_s <= last_s:
             continue
         if last_s is not None and time_s - last_s > _LONGEST_STILL_S:
