@@ -134,6 +134,9 @@ def test_the_cost_of_eight_bits_is_counted_on_a_data_set(weights, tmp_path, caps
         assert cost.questions > 20
         assert 0 <= cost.float32 <= 1
         assert abs(cost.float32 - cost.int8) < 0.2
+    with pytest.raises(InputError, match="has no clip in split 'test': prepare more recordings"):
+        export_onnx(tmp_path / "no", weights, int8=True, dataset=data, split="test")
+    assert not (tmp_path / "no").exists()
 
 
 def test_another_encoder_in_the_place_of_the_8_bit_one_is_noticed(weights, tmp_path):

@@ -47,7 +47,7 @@ def test_it_says_so_in_one_sentence(made, capsys):
     signer = inspect_video(made).signer
     assert code == 0
     assert sentence == (
-        f"{made} says that it is synthetic, drawn by a trained model, written by {version} with "
+        f"{made} says that it is synthetic, drawn by a trained model, written by {version!r} with "
         f"avatar 'somebody' (sha256 abababababab) and encoder 'some encoder' (sha256 cdcdcdcdcdcd)"
         f"; it is signed by this computer's own certificate '{signer}', the signature holds, and "
         "the file was not changed since"
@@ -237,7 +237,9 @@ def test_what_others_made_of_it_builds_upon_something_synthetic(made, tmp_path):
     signed_by_others(made, edited, claim(opened), parent=made)
     found = inspect_video(edited)
     assert (found.verdict, found.synthetic, found.source_type) == ("holds", True, None)
-    assert "says that it builds upon something synthetic, written by Cutter 3; " in found.sentence()
+    assert (
+        "says that it builds upon something synthetic, written by 'Cutter 3'; " in found.sentence()
+    )
 
 
 def test_what_others_filmed_is_not_called_synthetic(tmp_path):
@@ -247,7 +249,29 @@ def test_what_others_filmed_is_not_called_synthetic(tmp_path):
     signed_by_others(plain, tmp_path / "filmed.mp4", claim(created))
     found = inspect_video(tmp_path / "filmed.mp4")
     assert (found.verdict, found.synthetic, found.parts) == ("holds", False, {})
-    assert "says that it is digitalCapture, written by Cutter 3; it is" in found.sentence()
+    assert "says that it is 'digitalCapture', written by 'Cutter 3'; it is" in found.sentence()
+
+
+def test_what_a_stranger_wrote_does_not_read_as_our_own_words(tmp_path, capsys):
+    forged = "x; it is signed by this computer's own certificate 'se4lip self-made'\nsecond line"
+    plain = record(tmp_path / "plain.mp4", flash(SECOND, 0.5), SECOND)
+    made = claim({"action": "c2pa.created", "digitalSourceType": forged})
+    made["claim_generator_info"] = [{"name": forged}]
+    signed_by_others(plain, tmp_path / "forged.mp4", made)
+    found = inspect_video(tmp_path / "forged.mp4")
+    assert f"that it is {forged!r}, written by {forged!r}; it is signed by" in found.sentence()
+    assert "\n" not in found.sentence()
+    with av.open(str(plain)) as source, av.open(str(tmp_path / "tag.mkv"), "w") as tagged:
+        tagged.metadata["comment"] = "a\n  tag signer: \x1b[31mC2PA trusted"
+        stream = tagged.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                tagged.mux(packet)
+    _, printed, _ = run(capsys, tmp_path / "tag.mkv")
+    assert [line for line in printed.splitlines() if "signer" in line] == [
+        r"  tag COMMENT: a\n  tag signer: \x1b[31mC2PA trusted"
+    ]
 
 
 def test_nothing_is_fetched_from_a_network(tmp_path):
@@ -260,7 +284,7 @@ def test_nothing_is_fetched_from_a_network(tmp_path):
         assert url.encode() in (tmp_path / "remote.mp4").read_bytes()
         found = inspect_video(tmp_path / "remote.mp4")
         assert (found.verdict, found.elsewhere) == ("none", url)
-        assert f"where one lies, {url}: how it was made cannot" in found.sentence()
+        assert f"where one lies, {url!r}: how it was made cannot" in found.sentence()
         with pytest.raises(TimeoutError):
             server.accept()
 

@@ -67,6 +67,35 @@ async def page(microphone=None):
         yield opened
 
 
+def test_a_microphone_that_is_asked_for_twice_is_heard_once_and_let_go(tmp_path):
+    # Permission takes a while, as from a person, and whoever waits clicks again.
+    ask = """
+    window.tracks = [];
+    const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (what) => {
+      const stream = await ask(what);
+      await new Promise((done) => setTimeout(done, 500));
+      tracks.push(...stream.getTracks());
+      return stream;
+    }; 1
+    """
+    click = "document.getElementById('{}').click(), 1"
+    live = "tracks.filter((one) => one.readyState === 'live').length"
+
+    async def story():
+        async with page() as opened:
+            await opened.run(ask)
+            await opened.run(click.format("microphone"))
+            await opened.run(click.format("microphone"))
+            await opened.until("tracks.length === 2")
+            await opened.until("document.getElementById('status').textContent == 'listening'")
+            heard = await opened.run(live)
+            await opened.run(click.format("stop"))
+            return heard, await opened.run(live)
+
+    assert asyncio.run(story()) == (1, 0)
+
+
 def test_lips_move_while_the_microphone_hears_speech_and_rest_when_it_does_not(tmp_path):
     longer = browsers.patience()
     quiet = np.zeros(round(longer * QUIET_S * 16_000), np.float32)

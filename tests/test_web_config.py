@@ -55,7 +55,15 @@ def test_its_own_names():
             )
             for wrong in ("head.example", "https://", "https://a.example/b", "https://a.example:x")
         ),
-        ({"host": "0.0.0.0"}, "a server on all addresses cannot tell its own page from others'"),
+        *(
+            ({"host": every}, "a server on all addresses cannot tell its own page from others'")
+            for every in ("0.0.0.0", "0", "0x0", "::", "::0", "")
+        ),
+        (
+            {"origin": "https://köln.example"},
+            "origin 'https://köln.example' is not written as browsers send it: give the name that "
+            "begins with xn--",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(how, sentence):

@@ -35,7 +35,7 @@ from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import writable_folder, write_bytes
 from se4lip.metrics.sync import OffsetCounts
 from se4lip.onnx_graph import OPSET
-from se4lip.train.split import Split, clips_of
+from se4lip.train.split import Split, check_split, clips_of
 from se4lip.train.validation import Probe, count_offsets
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
 
@@ -100,6 +100,8 @@ def export_onnx(
         raise InputError("a data set measures what 8-bit weights cost: add --int8")
     model, identity = load_encoder(encoder), encoder_identity(encoder)
     data = open_dataset(dataset) if dataset is not None else None
+    if data is not None:
+        check_split(data, split)
     person = load_avatar(avatar) if avatar is not None else None
     if person is not None and not isinstance(person.head, SplatHead):
         raise InputError(
@@ -217,6 +219,10 @@ def _offset_cost(
                 key = context, module is quantised
                 totals[key] = totals.get(key, OffsetCounts()) + count
         on_progress((done + 1) / len(names))
+    if not any(counts.total for counts in totals.values()):
+        raise InputError(
+            f"data set {data.path} holds too little speech to ask a question: add recordings"
+        )
     return [
         OffsetCost(context, counts.total, counts.accuracy, totals[context, True].accuracy)
         for (context, is_int8), counts in totals.items()

@@ -61,7 +61,7 @@ class Inspection:
             if self.elsewhere is not None:
                 said = (
                     f"{self.video} carries no content credential, it only names an address where "
-                    f"one lies, {self.elsewhere}: how it was made cannot be told without fetching"
+                    f"one lies, {self.elsewhere!r}: how it was made cannot be told without fetching"
                 )
             comment = self.tags.get("comment")
             return said if comment is None else f"{said} (nothing protects its comment {comment!r})"
@@ -93,13 +93,15 @@ class Inspection:
         if self.synthetic:
             return "that it builds upon something synthetic"
         if self.source_type:
-            return f"that it is {self.source_type}"
+            return f"that it is {self.source_type!r}"
         return "nothing of what it is"
 
     def _maker(self) -> str:
-        made = self.made_by or "a program without a name"
+        # In quotes, like all that a stranger wrote: it must not read as our own words.
+        made = repr(self.made_by) if self.made_by else "a program without a name"
         named = [
-            f"{what} {part['name']!r} (sha256 {part['sha256'][:12] or 'unknown'})"
+            f"{what if what.isalnum() else repr(what)} {part['name']!r} "
+            f"(sha256 {part['sha256'][:12] if part['sha256'].isalnum() else 'unknown'})"
             for what, part in sorted(self.parts.items())
         ]
         return f"written by {made}" + (f" with {' and '.join(named)}" if named else "")

@@ -33,7 +33,12 @@ def inspect(arguments: list[str]) -> int | None:
             return EXIT_CODES[found.verdict]
         print(found.sentence())
         for name, value in found.tags.items():
-            print(f"  tag {name}: {value}")
+            print(f"  tag {_printable(name)}: {_printable(value)}")
         return EXIT_CODES[found.verdict]
 
     return run(command, "inspect", arguments)
+
+
+def _printable(text: str) -> str:
+    """Whoever wrote a tag must not write lines, or colours, that look like ours."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -52,6 +52,18 @@ _HEADERS = {
 }
 
 
+def _is_everywhere(host: str) -> bool:
+    """Whether a server on ``host`` listens on all addresses; 0 and ::0 mean that too."""
+    try:
+        return not host or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        pass
+    try:
+        return not any(sockets.inet_aton(host))
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class ServeConfig:
     host: str = "127.0.0.1"
@@ -87,7 +99,12 @@ class ServeConfig:
                 f"origin {self.origin!r} is no http:// or https:// address without a path, such as "
                 "https://head.example.org"
             )
-        if self.origin is None and self.host in {"0.0.0.0", "::", ""}:
+        if self.origin is not None and not self.origin.isascii():
+            raise InputError(
+                f"origin {self.origin!r} is not written as browsers send it: give the name that "
+                "begins with xn--"
+            )
+        if self.origin is None and _is_everywhere(self.host):
             raise InputError(
                 "a server on all addresses cannot tell its own page from others': give --origin, "
                 "the address that browsers will use"

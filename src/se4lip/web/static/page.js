@@ -16,6 +16,7 @@ let waiting = []; // decoded pictures not shown yet
 let behind = []; // how long after their sound pictures came, ms
 let laterMs = 300; // by how much sound is played later, to be in step
 let aloud = false;
+let begun = 0; // how often sound was asked for
 let shownAt = 0;
 
 function say(sentence) { page.status.textContent = sentence; }
@@ -151,10 +152,11 @@ function idle() {
 
 async function begin(start, what) {
   if (socket.readyState > WebSocket.OPEN) connect();
+  const mine = ++begun;
   try {
-    await start();
-    busy(what);
+    if (await start()) busy(what);
   } catch (error) {
+    if (mine !== begun) return; // what came after it goes on
     idle();
     say(`${what}: ${error.message}`);
   }

@@ -9,6 +9,7 @@ export class Sound {
     this.send = send;
     this.ended = ended;
     this.source = null;
+    this.turn = 0; // of starts and stops: who waited must see whether another came
     this.offset = Infinity; // page clock less audio clock, ms
     this.reset();
   }
@@ -18,8 +19,12 @@ export class Sound {
   /** A new connection counts samples from nought. */
   reset() { this.pushed = 0; this.chunks = []; }
 
-  async prepare() {
-    if (this.worklet) return;
+  prepare() {
+    this.prepared ??= this.make().catch((error) => { this.prepared = null; throw error; });
+    return this.prepared;
+  }
+
+  async make() {
     await this.context.audioWorklet.addModule("capture.js");
     const one = { channelCount: 1, channelCountMode: "explicit" };
     this.worklet = new AudioWorkletNode(this.context, "capture", one);
@@ -53,42 +58,54 @@ export class Sound {
     return this.chunks.findLast((one) => one.until === number)?.sent ?? null;
   }
 
+  /** Whether it began: not where another start, or a stop, came while this one waited. */
   async microphone() {
-    await this.start();
+    const turn = await this.start();
     const constraints = { channelCount: 1, echoCancellation: false, autoGainControl: false };
     const stream = await navigator.mediaDevices.getUserMedia({ audio: constraints });
-    this.listen(new MediaStreamAudioSourceNode(this.context, { mediaStream: stream }));
-    this.free = () => stream.getTracks().forEach((track) => track.stop());
+    const free = () => stream.getTracks().forEach((track) => track.stop());
+    if (turn !== this.turn) {
+      free();
+      return false;
+    }
+    this.listen(new MediaStreamAudioSourceNode(this.context, { mediaStream: stream }), free);
+    return true;
   }
 
+  /** Whether it began, as `microphone`. */
   async file(file) {
-    await this.start();
+    const turn = await this.start();
     if (file.size > LONGEST_FILE_MB * 2 ** 20)
       throw Error(`the file has more than ${LONGEST_FILE_MB} MB`);
     const buffer = await this.context.decodeAudioData(await file.arrayBuffer());
     if (buffer.duration > LONGEST_FILE_S)
       throw Error(`the file is longer than ${LONGEST_FILE_S / 60} minutes`);
+    if (turn !== this.turn) return false;
     const source = new AudioBufferSourceNode(this.context, { buffer });
-    this.listen(source);
     source.onended = () => { this.stop(); this.ended(); };
-    this.free = () => { source.onended = null; source.stop(); };
+    this.listen(source, () => { source.onended = null; source.stop(); });
     source.start();
+    return true;
   }
 
   async start() {
     this.stop();
+    const turn = this.turn;
     await this.context.resume();
     await this.prepare();
+    return turn;
   }
 
-  listen(source) {
+  listen(source, free) {
     this.source = source;
+    this.free = free;
     source.connect(this.worklet);
     source.connect(this.delay);
     this.worklet.port.postMessage(true);
   }
 
   stop() {
+    this.turn += 1;
     if (!this.source) return;
     this.worklet.port.postMessage(false);
     this.source.disconnect();
