@@ -10,6 +10,7 @@ from se4lip.metrics.closure import (
     Phone,
     closed_below,
     count_closures,
+    frames_of,
     phones_within,
 )
 from se4lip.types import InputError
@@ -92,6 +93,22 @@ def test_silences_of_any_aligner_are_known(name: str) -> None:
 )
 def test_arpabet_and_sampa_are_read_as_the_sounds_they_mean(name: str, letter: str) -> None:
     assert Phone(name, 0, 1).letter == letter
+
+
+def test_frames_of_hundredths_of_seconds_are_counted_exactly() -> None:
+    # In binary fractions 0.28 * 25 is a little more than 7, and 0.29 / 0.04 a little less.
+    for hundredths in range(1, 4_000):
+        start_s, end_s = hundredths / 100, (hundredths + 7) / 100
+        rows = frames_of(Phone("a", start_s, end_s))
+        assert rows.start == hundredths // 4
+        assert rows.stop == -(-(hundredths + 7) // 4)
+    shut_until_it_ends = _aperture(*range(7))
+    assert count_closures(shut_until_it_ends, [Phone("N", 0.20, 0.28)], 0.01).wrong == 1
+
+
+def test_labials_that_need_not_shut_the_mouth_count_as_neither() -> None:
+    for name in ("F", "V", "W", "f", "w"):
+        assert count_closures(_aperture(4, 5), [Phone(name, 0.16, 0.24)], 0.01) == ClosureCounts()
 
 
 def test_phones_of_a_stretch_are_timed_from_its_start_and_may_end_a_frame_late() -> None:

@@ -17,6 +17,7 @@ from se4lip.evaluate import EvaluateConfig
 from se4lip.metrics import landmarks
 from se4lip.metrics.closure import Phone
 from se4lip.metrics.judge import Gate, Judge, JudgeConfig
+from se4lip.metrics.syncnet import SyncNet
 from se4lip.rendered_takes import Rendered, Tally
 from se4lip.train.avatar_material import Take
 from se4lip.types import FaceTrack
@@ -125,6 +126,37 @@ def test_takes_that_are_too_short_alone_are_judged_together(config) -> None:
     assert "judge_offset_frames" not in figures["not_computed"]
     assert abs(figures["judge_offset_frames"]) <= 15
     assert figures["judge_distance"] == pytest.approx(figures["real_judge_distance"])
+
+
+def cut(one: Rendered, frames: int) -> Rendered:
+    def sliced(track: FaceTrack) -> FaceTrack:
+        return FaceTrack(
+            *(track.landmarks_px[:frames], track.blendshapes[:frames]),
+            *(track.camera_from_face[:frames], track.width_px, track.height_px),
+        )
+
+    return Rendered(
+        Take("sliver", 0, frames),
+        *(one.drawn[:frames], one.real[:frames]),
+        *(sliced(one.drawn_track), sliced(one.real_track)),
+        one.samples[: 640 * frames],
+        None,
+    )
+
+
+def test_a_sliver_of_a_take_spoils_no_other(config) -> None:
+    store_gate(config.judge, Gate(least_speech_s=60.0, least_speech_long_s=2.0), {})
+    alone, beside, network = Tally(config), Tally(config), SyncNet().eval()
+    for tally in (alone, beside):
+        tally.syncnet = network
+        for _ in range(2):
+            tally.add(take(TALK), [])
+    beside.add(cut(take(TALK), 4), [])
+    first, second = alone.figures(), beside.figures()
+    for key in ("judge_confidence", "lse_c", "lse_d", "sync_confidence"):
+        assert math.isfinite(first[key])
+        assert second[key] == first[key]
+    assert second["not_computed"]["lse_d"].startswith("1 of 3 takes are left out: SyncNet needs")
 
 
 def test_a_silent_take_says_nothing_of_sync_but_whether_the_mouth_rests(config) -> None:

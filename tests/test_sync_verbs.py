@@ -270,8 +270,8 @@ def watched(tmp_path, **changes):
             {"trouble": "two faces at 0.20 s"},
             "two faces at 0.20 s: give a part that shows one upright face without a cut",
         ),
-        ({"seen": np.ones(1, bool)}, "too short: 1 frame of at least 14"),
-        ({"seen": np.ones(13, bool)}, "too short: 13 frames of at least 14"),
+        ({"seen": np.ones(1, bool)}, "too short: 1 frame of at least 16"),
+        ({"seen": np.ones(15, bool)}, "too short: 15 frames of at least 16"),
     ],
 )
 def test_what_is_missing_is_named_instead_of_guessed(tmp_path, changes, reason):
@@ -315,6 +315,29 @@ def test_the_verdict_follows_from_the_reading(tmp_path, monkeypatch, found, verd
     assert isinstance(report, SyncReport)
     assert report.verdict == verdict
     assert report.to_json()["offset_frames"] == offset
+
+
+@pytest.mark.parametrize(
+    ("frames", "late", "verdict", "reason"),
+    [
+        (16, 0, "in-sync", ""),
+        (16, 2, "cannot-tell", "the offset is 2 frames or more, beyond what is searched"),
+        (20, -6, "cannot-tell", "the offset is 6 frames or more, beyond what is searched"),
+        (60, 4, "out-of-sync", ""),
+    ],
+)
+def test_short_videos_are_told_how_far_was_searched(
+    frames, late, verdict, reason, tmp_path, monkeypatch
+):
+    from se4lip import sync_video
+
+    rows = torch.randn(frames + 40, 64, generator=torch.Generator().manual_seed(0))
+    speech, lips = rows[20 - late : 20 - late + frames], rows[20 : 20 + frames]
+    monkeypatch.setattr(sync_video, "embed_video", lambda *_: (speech, lips))
+    monkeypatch.setattr(Watched, "speaking", lambda self: np.ones(frames, bool))
+    video = watched(tmp_path, seen=np.ones(frames, bool), track=track(frames))
+    report = judge_sync(Clairvoyant(), video, SyncVerdictConfig())
+    assert (report.verdict, report.reason) == (verdict, reason)
 
 
 # --- what the watcher says of a video, by a tracker that sees drawn faces ---

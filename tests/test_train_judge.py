@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from se4lip import cli
-from se4lip.artifacts.judge import judge_gate, load_judge
+from se4lip.artifacts.judge import judge_gate, judge_header, load_judge
 from se4lip.audio.augment import SpeechAugmentConfig
 from se4lip.io.dataset import ClipEntry, Index, SourceEntry, write_clip, write_index
 from se4lip.metrics.judge import Judge, JudgeConfig
@@ -174,6 +174,13 @@ def test_the_command_trains_a_judge_that_may_not_judge_yet(tmp_path, capsys) -> 
     told = strict_json(capsys.readouterr().out)
     assert told["path"] == str(made)
     assert (told["training"]["steps"], told["training"]["validation"]) == (2, {})
+
+
+def test_two_data_sets_train_together(tmp_path) -> None:
+    sets = [data_set(tmp_path / name, clips=2) for name in ("a", "b")]
+    loop = dataclasses.replace(RECIPE.loop, steps=1)
+    made = train_judge(sets, tmp_path / "run", dataclasses.replace(RECIPE, loop=loop), split="all")
+    assert judge_header(made).metadata["data"] == [["a", 2], ["b", 2]]
 
 
 def test_a_split_of_nothing_is_told_as_such(tmp_path) -> None:

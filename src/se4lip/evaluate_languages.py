@@ -22,7 +22,7 @@ from se4lip.face.tracker import Tracker
 from se4lip.io.audio import read_speech
 from se4lip.io.phones import read_phones
 from se4lip.lips_of_head import codes_heard, lip_landmarks
-from se4lip.metrics.closure import ClosureCounts, Phone, count_closures
+from se4lip.metrics.closure import ClosureCounts, Phone, count_closures, frames_of
 from se4lip.metrics.landmarks import lip_aperture, lip_width
 from se4lip.metrics.phones import BILABIAL, OTHER_LABIAL, ROUNDED, SPREAD
 from se4lip.train.listener import Listener, listener_of_avatar
@@ -239,8 +239,7 @@ def _widths(lips: Lips, letters: frozenset[str]) -> Float[np.ndarray, " P"]:
 
 
 def _frames(values: Float[np.ndarray, " T"], phone: Phone, slack: float) -> np.ndarray:
-    first = max(0, int(np.floor(phone.start_s * FRAME_RATE_HZ - slack)))
-    seen = values[first : int(np.ceil(phone.end_s * FRAME_RATE_HZ + slack))]
+    seen = values[frames_of(phone, slack)]
     return seen[np.isfinite(seen)]
 
 

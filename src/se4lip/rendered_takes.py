@@ -157,7 +157,9 @@ class Tally:
         self.phones: list[list[closure.Phone]] = []
         self.per_take: dict[str, list[float]] = {}
         self.rows: dict[str, list[torch.Tensor]] = {"": [], "real_": []}
+        self.judged_frames: dict[str, list[int]] = {"": [], "real_": []}  # of takes that gave rows
         self.unread: dict[str, list[str]] = {"": [], "real_": []}  # why, of each take without sync
+        self.unscored: dict[str, list[str]] = {"": [], "real_": []}  # the same of SyncNet alone
 
     def _judge(self, key: str, load: Callable[[], Any]) -> Any:
         try:
@@ -216,8 +218,13 @@ class Tally:
         rows = None if self.judge is None else judged_rows(self.judge, one, side)
         if rows is not None:
             self.rows[key].append(rows)
+            self.judged_frames[key].append(len(one))
         if self.syncnet is not None:
-            score = syncnet_score_of(self.syncnet, one, side)
+            try:
+                score = syncnet_score_of(self.syncnet, one, side)
+            except InputError as error:  # a take that is too short for it spoils no other
+                self.unscored[key].append(str(error))
+                return
             self._take(f"{key}syncnet_offset_frames", score.offset_frames)
             self._take(f"{key}lse_c", score.lse_c)
             self._take(f"{key}lse_d", score.lse_d)
@@ -277,7 +284,7 @@ class Tally:
         figures |= {f"{key}{name}": math.nan for name in named}
         if self.judge is not None:
             try:
-                clip_s = min(map(len, self.speaking)) / FRAME_RATE_HZ
+                clip_s = min(self.judged_frames[key], default=0) / FRAME_RATE_HZ
                 gate = judge_gate(self.config.judge)
                 reading = read_judge(self.judge, gate, self.rows[key], clip_s)
             except InputError as error:
@@ -286,6 +293,9 @@ class Tally:
                 figures[f"{key}judge_offset_frames"] = float(reading.offset_frames)
                 figures[f"{key}judge_confidence"] = reading.confidence
                 figures[f"{key}judge_distance"] = reading.distance
+        if self.unscored[key]:
+            told = f"{len(self.unscored[key])} of {self.takes} takes are left out"
+            why[f"{key}lse_d"] = f"{told}: {self.unscored[key][0]}"
         if self.unread[key]:
             told = f"{len(self.unread[key])} of {self.takes} takes are left out of sync"
             why[f"{key}sync"] = f"{told}: {self.unread[key][0]}"

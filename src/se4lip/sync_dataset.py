@@ -24,7 +24,7 @@ from se4lip.metrics.sync import (
     read_similarity,
     similarity_by_sound,
 )
-from se4lip.sync_video import SyncVerdictConfig, Verdict
+from se4lip.sync_video import SyncVerdictConfig, Verdict, beyond
 from se4lip.train.split import Split, clips_of, evenly
 from se4lip.train.validation import Probe
 from se4lip.types import FRAME_RATE_HZ, InputError, within
@@ -220,7 +220,7 @@ def _read(
         return None
     doubt = ""
     if reading.at_edge:
-        doubt = f"the offset is {SyncConfig().max_shift} frames or more, beyond what is searched"
+        doubt = beyond(reading)
     elif reading.lead < config.least_lead:
         doubt = (
             f"the best offset leads by {reading.lead:.1f} standard errors, and "

@@ -123,7 +123,8 @@ def judge_sync(
     if video.samples is None:
         return cannot_tell("no sound: the file has no audio stream")
     offsets = SyncConfig()
-    least = offsets.least_windows + offsets.window_frames - 1
+    # As many as let an offset have rivals on both sides (`read_similarity`).
+    least = offsets.least_windows + offsets.window_frames - 1 + offsets.rival_frames
     if len(video) < least:
         return cannot_tell(f"too short: {counted(len(video), 'frame')} of at least {least}")
     speaking = torch.from_numpy(video.speaking() & video.seen)
@@ -140,10 +141,15 @@ def judge_sync(
         reason = f"no offset stands out: the best leads by {reading.lead:.1f} standard errors"
     elif reading.at_edge:
         verdict = "cannot-tell"
-        reason = f"the offset is {offsets.max_shift} frames or more, beyond what is searched"
+        reason = beyond(reading)
     elif abs(reading.offset_frames) <= config.in_sync_frames:
         verdict = "in-sync"
     return SyncReport(verdict, reason, reading, timeline, seconds)
+
+
+def beyond(reading: SyncReading) -> str:
+    """Why the best offset is none when it is the last that could be tried."""
+    return f"the offset is {abs(reading.offset_frames)} frames or more, beyond what is searched"
 
 
 def embed_video(

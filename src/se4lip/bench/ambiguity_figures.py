@@ -34,7 +34,9 @@ PHONE_NAMES = sorted(VISEME_OF)
 VISEME_NAMES = list(VISEMES)
 _WINDOW = (-4, 4)  # rows that a head is given (`head.speech_window`)
 _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-_AXES = 96  # of a row, kept for the window of eight: what more a row has, its neighbours share
+# Of a row, for the window of eight: 8 times 1,024 numbers would be too many to solve for. From 192
+# on no R² changes by more than 0.003; at 96 Whisper's lost 0.013, for they hold 75 % of its rows.
+_AXES = 320
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from se4lip.train.avatar_material import Take, framed_pictures, motion_of, slice
 from se4lip.train.split import evenly
 from se4lip.types import InputError
 
-VERSION = 3  # of the figures: raise it when they are computed or drawn otherwise
+VERSION = 4  # of the figures: raise it when they are computed or drawn otherwise
 
 
 @dataclass(frozen=True)

@@ -194,8 +194,8 @@ def _why_no_judge(rows: Rows, judges: Judges) -> str:
     ]
     if judges.second is not None and not any(kept):
         return "the clips are shorter than what it looks at, or show no face"
-    shortest = min(clip["frames"] for of_seed in rows for clip in of_seed.values())
-    return judges.may_judge(min(kept), shortest)
+    judged = [clip for of_seed in rows for clip in of_seed.values() if clip.get("judge")]
+    return judges.may_judge(min(kept), min((clip["frames"] for clip in judged), default=0))
 
 
 def _missing(comparison: Comparison, sections: Sequence[Section]) -> str:

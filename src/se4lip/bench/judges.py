@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
@@ -47,8 +48,9 @@ class Judges:
         if rows is not None:
             found["judge"] = judged.sums(rows)
         if self.syncnet is not None:
-            score = syncnet_score_of(self.syncnet, one, side)
-            found |= {"lse_c": score.lse_c, "lse_d": score.lse_d}
+            with contextlib.suppress(InputError):  # a take that is too short for it
+                score = syncnet_score_of(self.syncnet, one, side)
+                found |= {"lse_c": score.lse_c, "lse_d": score.lse_d}
         return found
 
     @torch.inference_mode()

@@ -8,6 +8,7 @@ counts as closed when *any* frame of it is, while another phone counts as wrongl
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from se4lip.metrics.phones import BILABIAL, letter
+from se4lip.metrics.phones import BILABIAL, OTHER_LABIAL, letter
 from se4lip.types import FRAME_RATE_HZ, InputError
 
 SILENCES = frozenset(
@@ -121,23 +122,29 @@ def closed_below(real_aperture: Float[np.ndarray, " T"], share: float = 0.1) -> 
     return float(low + share * (high - low))
 
 
+def frames_of(phone: Phone, slack_frames: float = 0.0) -> slice:
+    """The frames that are shown while ``phone`` sounds, ``slack_frames`` more at either end."""
+    # 0.28 s are 7 frames, not the 7.000000000000001 of binary fractions.
+    first = math.floor(round(phone.start_s * FRAME_RATE_HZ - slack_frames, 6))
+    last = math.ceil(round(phone.end_s * FRAME_RATE_HZ + slack_frames, 6))
+    return slice(max(0, first), last)
+
+
 def count_closures(
     aperture: Float[np.ndarray, " T"], phones: Sequence[Phone], threshold: float
 ) -> ClosureCounts:
-    """Judge every phone that is not silence; phones without a frame of face are left out.
+    """Judge every phone that is not silence; phones without a frame of face are left out, and so
+    are the labials that need not shut the mouth (`metrics.phones`).
 
     The frames of a phone are those shown while it sounds, a bilabial's half a frame more at
     either end.
     """
     counts = ClosureCounts()
     for phone in phones:
-        if phone.is_silence:
+        if phone.is_silence or phone.letter in OTHER_LABIAL:
             continue
         bilabial = phone.letter in BILABIAL
-        slack = 0.5 if bilabial else 0.0
-        first = int(np.floor(phone.start_s * FRAME_RATE_HZ - slack))
-        last = int(np.ceil(phone.end_s * FRAME_RATE_HZ + slack))
-        seen = aperture[max(0, first) : last]
+        seen = aperture[frames_of(phone, 0.5 if bilabial else 0.0)]
         seen = seen[np.isfinite(seen)]
         if len(seen) == 0:
             continue

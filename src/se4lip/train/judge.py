@@ -7,9 +7,7 @@ late, so the offset is a hidden number of the clip, summed over with the judge's
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -270,10 +268,7 @@ def train_judge(
     for data in sets:
         check_split(data, split)
     shortest = recipe.model.window_frames + recipe.late_frames + 1
-    corpus = functools.reduce(
-        operator.add,
-        (corpus_of((data.clip(n) for n in clips_of(data, split)), shortest) for data in sets),
-    )
+    corpus = corpus_of((data.clip(n) for data in sets for n in clips_of(data, split)), shortest)
     probes = [probe for path in validation for probe in _probes(open_dataset(path))]
     identity = {
         "recipe": to_plain(recipe),
