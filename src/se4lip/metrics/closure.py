@@ -112,8 +112,8 @@ def closed_below(real_aperture: Float[np.ndarray, " T"], share: float = 0.1) -> 
 
     ``share`` of the way from the 2nd to the 95th percentile of the real video: landmarks of closed
     lips keep a distance that differs from face to face. At a tenth, a real speaker (75 training
-    clips of GRID s1, aligned by pocketsphinx) closes on 98 of 100 bilabials and through 48 of 1,169
-    other phones; at a quarter, through 88. NaN without a face.
+    clips of GRID s1, aligned by pocketsphinx) closes on 98 of 99 bilabials and through 36 of 1,087
+    other phones; at a quarter, through 98. NaN without a face.
     """
     known = real_aperture[np.isfinite(real_aperture)]
     if len(known) == 0:
