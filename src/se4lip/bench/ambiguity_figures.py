@@ -34,9 +34,10 @@ PHONE_NAMES = sorted(VISEME_OF)
 VISEME_NAMES = list(VISEMES)
 _WINDOW = (-4, 4)  # rows that a head is given (`head.speech_window`)
 _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-# Of a row, for the window of eight: 8 times 1,024 numbers would be too many to solve for. From 192
-# on no R² changes by more than 0.003; at 96 Whisper's lost 0.013, for they hold 75 % of its rows.
-_AXES = 320
+# Of a row, for the window of eight, which would else be 8 times up to 1,024 numbers. Validation
+# clips choose: with few axes Whisper's rows lose a quarter of their variance, with many log mel's
+# overfit.
+_AXES = (96, 192, 320)
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,8 @@ def judge(
     config: AmbiguityConfig,
 ) -> dict[str, Any]:
     alone = {split: np.concatenate(found).astype(np.float64) for split, found in rows.items()}
-    window = _windows(rows, alone["train"])
-    from_row = _best_map(alone, frames)
-    from_window = _best_map(window, frames)
+    from_row, _ = _best_map(alone, frames)
+    window, from_window = _best_window(rows, alone["train"], frames)
     seen = {"row": alone["test"], "window": window["test"]}
     lips = {"row": from_row(seen["row"]), "window": from_window(seen["window"])}
     test = frames["test"]
@@ -145,30 +145,45 @@ def _pairs(test: Frames, spoken: Int[np.ndarray, " M"], config: AmbiguityConfig)
     return first, second, look[test.phone[first]] == look[test.phone[second]], same_lips
 
 
-def _best_map(x: dict[str, Float[np.ndarray, "N D"]], frames: dict[str, Frames]) -> Any:
-    """The linear map to the lips whose penalty explains the validation clips best."""
+def _best_map(
+    x: dict[str, Float[np.ndarray, "N D"]], frames: dict[str, Frames]
+) -> tuple[Any, float]:
+    """The linear map to the lips whose penalty explains the validation clips best, with its R^2."""
     candidates = fit_ridge(x["train"], frames["train"].lips, _PENALTIES)
     held = frames["validation"].lips
-    return max(candidates, key=lambda one: explained_variance(one(x["validation"]), held))
+    scored = [(explained_variance(one(x["validation"]), held), one) for one in candidates]
+    score, best = max(scored, key=lambda pair: pair[0])
+    return best, score
 
 
-def _windows(
-    rows: dict[str, list[Float[np.ndarray, "T D"]]], train: Float[np.ndarray, "N D"]
-) -> dict[str, Float[np.ndarray, "N 8D"]]:
-    """Rows ``[i - 4, i + 4)`` side by side, each on the principal axes of standardised rows."""
+def _best_window(
+    rows: dict[str, list[Float[np.ndarray, "T D"]]],
+    train: Float[np.ndarray, "N D"],
+    frames: dict[str, Frames],
+) -> tuple[dict[str, Float[np.ndarray, "N 8D"]], Any]:
+    """Rows ``[i - 4, i + 4)`` side by side, each on as many principal axes of standardised rows as
+    explain the validation clips best, and the map from them."""
     mean, scale = standards(train)
     z = standardised(train, mean, scale)
     _, axes = np.linalg.eigh(z.T @ z)
-    axes = axes[:, ::-1][:, :_AXES]
-    found = {}
-    for split, clips in rows.items():
-        parts = []
-        for clip in clips:
-            turned = standardised(clip, mean, scale) @ axes
-            at = np.arange(len(clip))[:, None] + np.arange(*_WINDOW)
-            parts.append(turned[at.clip(0, len(clip) - 1)].reshape(len(clip), -1))
-        found[split] = np.concatenate(parts)
-    return found
+    found = []
+    for count in sorted({min(count, axes.shape[1]) for count in _AXES}):
+        kept = axes[:, ::-1][:, :count]
+        window = {
+            split: np.concatenate(
+                [_side_by_side(standardised(c, mean, scale) @ kept) for c in clips]
+            )
+            for split, clips in rows.items()
+        }
+        mapped, score = _best_map(window, frames)
+        found.append((score, window, mapped))
+    _, window, mapped = max(found, key=lambda one: one[0])
+    return window, mapped
+
+
+def _side_by_side(clip: Float[np.ndarray, "T D"]) -> Float[np.ndarray, "T 8D"]:
+    at = np.arange(len(clip))[:, None] + np.arange(*_WINDOW)
+    return clip[at.clip(0, len(clip) - 1)].reshape(len(clip), -1)
 
 
 def _confusion(

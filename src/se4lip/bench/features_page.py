@@ -245,4 +245,5 @@ def _forest(told: Sequence[dict[str, Any]]) -> pictures.Picture:
         groups.setdefault(one["head"] or LIPS_ALONE, []).append(
             (line, one["percent"], one["low"], one["high"])
         )
-    return pictures.forest(groups, "gain over the best other features, 95 % of resamples")
+    title = "gain over the best other features, 95 % of resamples (hollow: too few recordings)"
+    return pictures.forest(groups, title)

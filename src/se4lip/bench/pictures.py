@@ -58,7 +58,7 @@ def forest(
 ) -> Picture:
     """Gains in percent with their intervals, one group of axes for each renderer, one line for each
     figure: label, gain, low and high end. Without an interval the point is hollow. What lies
-    farther than ``reach`` is drawn at the edge."""
+    farther than ``reach`` is drawn at the edge, as an arrow head."""
 
     def draw(figure: Any) -> None:
         every = np.atleast_1d(figure.subplots(1, len(groups), squeeze=False)[0])
@@ -71,7 +71,8 @@ def forest(
                 if known:
                     axes.plot([left, right], [at, at], color="tab:blue", linewidth=1.5)
                 face = "tab:blue" if known else "white"
-                axes.plot([shown], [at], "o", color="tab:blue", markerfacecolor=face, markersize=5)
+                mark = "o" if abs(value) <= reach else "<>"[int(value > 0)]
+                axes.plot([shown], [at], mark, color="tab:blue", markerfacecolor=face, markersize=5)
             axes.set_yticks(range(len(lines)), [label for label, *_ in lines], fontsize=8)
             axes.set(xlim=(-1.05 * reach, 1.05 * reach), ylim=(len(lines) - 0.5, -0.5))
             axes.set_xlabel("gain, %")
