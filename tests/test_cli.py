@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.table import Table
 
 from se4lip import cli
 from se4lip.commands import flags
-from se4lip.commands.shared import print_json
+from se4lip.commands.shared import print_json, print_table
 from se4lip.types import InputError
 from strict import strict_json
 
@@ -156,6 +158,54 @@ def test_json_has_null_where_there_is_no_number(capsys):
     print_json({"a": float("nan"), "b": [np.float32("inf"), (1.5, None)], "c": np.int64(3)})
     printed = capsys.readouterr().out
     assert strict_json(printed) == {"a": None, "b": [None, [1.5, None]], "c": 3}
+
+
+def test_json_is_json_on_a_console_that_shows_ascii_alone(capsys, monkeypatch):
+    monkeypatch.setattr(type(sys.stdout), "encoding", "ascii", raising=False)
+    print_json({"audio": "ü😀"})
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert strict_json(printed) == {"audio": "ü😀"}
+
+
+def test_tables_take_no_name_for_markup_and_are_whole_on_a_narrow_console(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    table = Table("data set", "right", "questions asked of all clips")
+    table.add_row("x[red]", "92.7%", "3049")
+    print_table(table)
+    printed = capsys.readouterr().out
+    assert all(part in printed for part in ("x[red]", "92.7%", "3049"))
+
+
+def _typed(*command, stdout, **how):
+    variables = os.environ | {"PYTHONUNBUFFERED": ""}
+    return subprocess.run(
+        [sys.executable, "-m", "se4lip", *command],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=variables,
+        text=True,
+        check=False,
+        **how,
+    )
+
+
+def test_whoever_has_read_enough_ends_no_command_in_an_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = _typed("--help", stdout=writing)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_an_output_that_takes_nothing_is_one_sentence():
+    with Path("/dev/full").open("w") as full:
+        ended = _typed("--version", stdout=full)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "se4lip: cannot write standard output: no space left on device: free some space\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,34 @@ def test_an_avatar_without_any_one_of_its_tensors_is_told_to_lack_something(tmp_
         assert str(refusal.value).startswith(f"weight file {file} lacks "), (name, refusal.value)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    ["eyes of 3", "look of 9", "no replay", "short poses", "doubles", "runs beyond", "runs fall"],
+)
+def test_an_avatar_whose_parts_do_not_fit_is_told_so(fault, tmp_path):
+    tensors, header = load_weights(avatar_file(SHIPPED), kind="avatar")
+    tensors, head = dict(tensors), dict(header.config["head"])
+    eyes, look = tensors["replay.eyes"], tensors["replay.look"]
+    runs = list(head["runs"])
+    changed = {
+        "eyes of 3": {"replay.eyes": eyes[:, :3].contiguous()},
+        "look of 9": {"replay.look": torch.cat((look,) * 3, 1)[:, :9].contiguous()},
+        "no replay": {name: value[:0] for name, value in tensors.items() if "replay" in name},
+        "short poses": {"replay.camera_from_head": tensors["replay.camera_from_head"][:, :2]},
+        "doubles": {"replay.eyes": eyes.double()},
+    }
+    if fault == "runs beyond":
+        head["runs"] = [*runs[:2], 10**9, *runs[3:]]
+    if fault == "runs fall":
+        head["runs"] = [0, 0, 0, 0, 0, runs[5] - 1]
+    file = tmp_path / "odd.safetensors"
+    tensors |= {name: value.contiguous() for name, value in changed.get(fault, {}).items()}
+    save_weights(file, tensors, kind="avatar", config=header.config | {"head": head})
+    with pytest.raises(InputError) as refusal:
+        load_avatar(file)
+    assert str(refusal.value).startswith(f"weight file {file}"), refusal.value
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("what", ["encoder", "avatar"])
 def test_weights_that_cannot_be_used(what, fault, place, tmp_path, capsys):

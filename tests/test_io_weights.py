@@ -98,6 +98,17 @@ def test_a_flipped_bit_is_found(tmp_path_factory, data):
     assert said(path) == (f"weight file {path} is damaged, its checksum is wrong: fetch it again")
 
 
+@pytest.mark.parametrize("version", ["Infinity", "1e999"])
+def test_a_version_that_is_no_number_is_refused(version, tmp_path):
+    header = {"format": "se4lip-weights", "kind": "cake", "version": 1, "config": {}, "sha256": ""}
+    text = json.dumps(header).replace('"version": 1', f'"version": {version}')
+    safetensors.torch.save_file(
+        {"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"se4lip": text}
+    )
+    with pytest.raises(InputError, match="without a se4lip header"):
+        load_weights(tmp_path / "a.safetensors", kind="cake")
+
+
 def test_foreign_files_are_refused(tmp_path):
     missing = tmp_path / "missing"
     assert said(missing) == (

@@ -1,6 +1,7 @@
 """Preparing again: what is done stays, after a stop, a kill, and beside somebody else."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from faces import DrawnFaceTracker, draw
 from se4lip.io.dataset import open_dataset, read_index, set_av_offset
 from se4lip.io.files import only_one
+from se4lip.prepare import PrepareConfig
 from se4lip.types import InputError
 from test_prepare import clip_bytes, run, said, talk
 
@@ -69,6 +71,88 @@ def test_a_stored_offset_outlives_an_interrupted_run(tmp_path):
     assert open_dataset(out).names == ("1",)  # what is listed can be loaded
     assert run([tmp_path / "v"], out).sources_reused == 1
     assert offsets(out) == {"0": 1.5, "1": 1.5}
+
+
+def test_a_whole_recording_takes_no_clip_from_a_piece_that_was_there_before(tmp_path):
+    out, config = tmp_path / "set", PrepareConfig(longest_clip_s=0.6)
+    talk(tmp_path / "v" / "talk-0001.mp4", 15)
+    run([tmp_path / "v"], out, config)
+    before = clip_bytes(out)
+    talk(tmp_path / "v" / "talk.mp4", 30)
+    run([tmp_path / "v"], out, config)
+    assert open_dataset(out).names == ("talk-0001", "talk-mp4-0001", "talk-mp4-0002")
+    assert clip_bytes(out)["talk-0001.safetensors"] == before["talk-0001.safetensors"]
+
+
+def test_what_is_written_over_is_in_no_index_meanwhile(tmp_path):
+    class Stopped(DrawnFaceTracker):
+        def track(self, rgb):
+            raise KeyboardInterrupt
+
+    out, video = tmp_path / "set", tmp_path / "v" / "me.mp4"
+    talk(video, 30)
+    run([video], out)
+    old = video.read_bytes()
+    talk(video, 40)
+    with pytest.raises(KeyboardInterrupt):
+        run([video], out, tracker=Stopped)
+    assert open_dataset(out).names == ()  # its clips may be of either
+    video.write_bytes(old)
+    assert run([video], out).sources_reused == 0
+    assert open_dataset(out).frame_count("me") == 30
+
+
+def test_a_recording_that_was_renamed_stays_the_recording_it_was(tmp_path):
+    out = tmp_path / "set"
+    for n in range(2):
+        talk(tmp_path / "v" / f"{n}.mp4", 30 + n)
+    run([tmp_path / "v"], out)
+    set_av_offset(out, 1.5)
+    (tmp_path / "v" / "1.mp4").rename(tmp_path / "v" / "last.mp4")
+    assert run([tmp_path / "v"], out).sources_reused == 2
+    assert open_dataset(out).names == ("0", "1")
+    assert [entry.source for entry in read_index(out).sources] == ["0.mp4", "last.mp4"]
+    assert offsets(out) == {"0": 1.5, "1": 1.5}
+
+
+def test_a_recording_that_was_gone_for_a_while_is_tried_again(tmp_path):
+    video = tmp_path / "v" / "b.mp4"
+
+    class Unplugged(DrawnFaceTracker):
+        def track(self, rgb):
+            if video.exists():
+                video.rename(tmp_path / "away.mp4")
+            return super().track(rgb)
+
+    out = tmp_path / "set"
+    talk(tmp_path / "v" / "a.mp4")
+    talk(video)
+    run([tmp_path / "v" / "a.mp4"], out)
+    with contextlib.suppress(InputError):
+        run([video], out, tracker=Unplugged)
+    (tmp_path / "away.mp4").rename(video)
+    assert run([tmp_path / "v"], out).clips == 2
+
+
+def test_what_a_kill_before_the_first_index_left_is_ours(tmp_path):
+    talk(tmp_path / "v" / "a.mp4")
+    out = tmp_path / "set"
+    out.mkdir()
+    (out / ".dataset.12-34.part.json").write_text("{")
+    assert run([tmp_path / "v"], out).clips == 1
+
+
+def test_children_of_the_caller_live_on(tmp_path):
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    child.start()
+    try:
+        for n in range(2):
+            talk(tmp_path / "v" / f"{n}.mp4")
+        run([tmp_path / "v"], tmp_path / "set", workers=2)
+        assert child.is_alive()
+    finally:
+        child.terminate()
+        child.join()
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):

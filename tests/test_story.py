@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recordings import wav
 from se4lip import cli
 from se4lip.artifacts.avatar import SHIPPED, avatar_file
 from se4lip.artifacts.encoder import encoder_identity
@@ -58,6 +59,15 @@ def test_the_demo_is_a_video_with_sound_and_a_picture_of_how_it_came_about(shown
     assert np.abs(np.diff(np.stack(frames).astype(float), axis=0)).max() > 50  # something moves
     assert (shown / "speech-becoming-lips.png").stat().st_size > 10_000
     assert sorted(path.name for path in shown.iterdir()) == ["demo.mp4", "speech-becoming-lips.png"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("samples", [1, 2_000, 7_000])
+def test_the_demo_of_a_moment_of_sound_is_whole(samples, tmp_path):
+    sound = wav(tmp_path / "short.wav", np.full(samples, 900, np.int16), 16_000)
+    out = tmp_path / "out"
+    assert cli.main(["demo", "--audio", str(sound), "-o", str(out), "--json"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["demo.mp4", "speech-becoming-lips.png"]
 
 
 @pytest.mark.slow

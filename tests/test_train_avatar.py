@@ -200,6 +200,9 @@ def test_a_head_is_made_wary_of_noise_and_keeps_all_else(made, tmp_path, monkeyp
         make_wary(folder / "dataset", tmp_path / "wary", recipe, hears, hears, **said)
     for module in (avatar_wary, avatar_again):
         monkeypatch.setattr(module, "LEAST_ROWS", 100)  # the puppet is soon done
+    with pytest.raises(InputError, match=r"^0 sounds that nobody speaks are heard, which teach"):
+        few = replace(recipe, noise=NoiseConfig(sounds=1, seconds=1.0))
+        make_wary(folder / "dataset", tmp_path / "wary", few, hears, hears, **said)
     wary = make_wary(folder / "dataset", tmp_path / "wary", recipe, hears, hears, **said)
     before, after = (load_weights(one, kind="avatar")[0] for one in (hears, wary))
     differ = {name for name in before if not torch.equal(before[name], after[name])}
@@ -217,6 +220,19 @@ def test_a_head_is_made_wary_of_noise_and_keeps_all_else(made, tmp_path, monkeyp
         rows = [window.normalised(torch.from_numpy(listen(one))) for one in (hiss, talk)]
         hissed, spoken = (noisy(one @ window.noise_weight + window.noise_bias) for one in rows)
     assert (hissed[25:] > 0.5).all() and spoken.mean() < 0.2
+
+
+@pytest.mark.parametrize(("scale", "origin"), [(1e6, 0.0), (1e-8, 0.0), (1.0, 1e4)])
+def test_features_of_any_scale_and_origin_are_heard_alike_once_saved(scale, origin, made, tmp_path):
+    _, file, _ = made
+    avatar = load_avatar(file)
+    window = avatar.head.speech
+    window.feature_scale.mul_(scale)
+    window.feature_mean.copy_(window.feature_mean / scale + origin)
+    save_avatar(tmp_path / "a.safetensors", avatar)
+    found = load_avatar(tmp_path / "a.safetensors").head.speech
+    assert torch.equal(found.feature_scale, window.feature_scale)
+    assert torch.equal(found.feature_mean, window.feature_mean)
 
 
 def test_noise_of_files_cannot_be_known(made, tmp_path):

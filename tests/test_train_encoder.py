@@ -132,6 +132,28 @@ def test_sound_and_pictures_of_a_stretch_are_of_the_same_moment():
         assert abs(flash - click) < 0.3  # frames
 
 
+@pytest.mark.parametrize("speeds", [(0.6, 0.8), (0.85, 1.18), (1.1, 1.2)])
+def test_sound_reaches_as_far_as_any_speed_asks(speeds):
+    """Half of the stretches keep their speed of 1, whatever was asked for."""
+    task = task_of(recipe(speeds=speeds))
+    for speed in (1.0, *speeds):
+        at = Stretches(torch.zeros(1).long(), torch.zeros(1), torch.tensor([speed]))
+        last = task._powers(at)[0, -20:, 3:60]  # of noise no two columns are equal
+        assert (last[1:] != last[:-1]).any(-1).all()
+
+
+def test_speeds_the_wrong_way_round_are_refused():
+    with pytest.raises(InputError, match=r"speeds are 1.18 to 0.85: give the slower one first"):
+        recipe(speeds=(1.18, 0.85))
+
+
+def test_sound_too_quiet_to_learn_from_is_told_as_such():
+    corpus = talking_corpus()
+    silent = replace(corpus, samples=torch.zeros_like(corpus.samples))
+    with pytest.raises(InputError, match="all sound to train on lies below -70 dB of full scale"):
+        set_spectrum_statistics(SE4Lip(SMALL), silent)
+
+
 @given(st.integers(0, 100))
 def test_every_stretch_lies_inside_its_clip(seed):
     frames = torch.tensor([30, 75, 50])

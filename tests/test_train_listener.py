@@ -33,6 +33,19 @@ def vowel(pitch_hz=120.0, seconds=1.0):
     return (0.05 * (size * np.sin(2 * np.pi * order * pitch_hz * time)).sum(0)).astype(np.float32)
 
 
+def test_files_of_unequal_width_are_refused(tmp_path):
+    for name, width in (("a", 40), ("b", 48)):
+        np.save(tmp_path / f"{name}.npy", np.zeros((5, width), np.float32))
+    listener = file_listener(tmp_path)
+    listener.features("a", Speech(np.zeros(3200, np.float32)))
+    with pytest.raises(InputError) as error:
+        listener.features("b", Speech(np.zeros(3200, np.float32)))
+    assert str(error.value) == (
+        f"features in {tmp_path} are 40 and 48 numbers wide, that of b 48: write all of them by "
+        "one encoder"
+    )
+
+
 def taught(features, codes):
     """A window trained for some steps on these features, all randomness fixed."""
     torch.manual_seed(0)

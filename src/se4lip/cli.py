@@ -15,6 +15,7 @@ from pathlib import Path
 from se4lip.types import InputError
 
 FAULT = 70  # EX_SOFTWARE of sysexits.h
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         with _ended_in_order():
-            return _dispatch(given)
+            code = _dispatch(given)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # or what is wrong with it shows when nobody can tell it
+            return code
     except InputError as error:
         print(f"se4lip: {error}", file=sys.stderr)
         return 2
@@ -83,6 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Whoever asks first whether a path is there meets this; there is nothing else to say.
             name = f"{str(error.filename)[:40]!r}..."
             print(f"se4lip: the file name {name} is too long: check the path", file=sys.stderr)
+            return 2
+        if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+            # Files say themselves what they could not take; what is left is the output.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            why = os.strerror(error.errno).lower()
+            print(f"se4lip: cannot write standard output: {why}: free some space", file=sys.stderr)
             return 2
         return _fault(error)
 

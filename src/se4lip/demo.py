@@ -88,7 +88,9 @@ def speech_becoming_lips(
     columns = log_power(power_spectrogram(torch.from_numpy(samples), spectrogram), spectrogram)
     chosen = np.linspace(0, len(features) - 1, 2 * _FRAMES + 1).round().astype(int)[1::2]
     shown = itertools.islice(read_frames(video), int(chosen[-1]) + 1)
-    frames = [frame for t, frame in enumerate(shown) if t in set(chosen.tolist())]
+    seen = list(shown)  # of a moment of sound there are fewer than are shown
+    chosen = chosen.clip(max=len(seen) - 1)
+    frames = [seen[t] for t in chosen]
     side = _WIDTH_PX // _FRAMES - 2
     return contact_sheet(
         [

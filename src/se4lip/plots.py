@@ -33,7 +33,8 @@ def sync_picture(
         if reading is not None:
             offsets.axhline(reading.offset_frames, color="tab:blue", lw=1)
         offsets.plot(at, [one.offset_frames for one in known], "o", ms=4, color="tab:blue")
-        offsets.set(ylim=(-16, 16), ylabel="sound late by (frames)", title=title)
+        offsets.set(ylim=(-16, 16), ylabel="sound late by (frames)")
+        offsets.set_title(_drawable(title))
         sure.bar(at, [one.confidence for one in known], width=0.8, color="0.6")
         sure.set(xlabel="time (s)", ylabel="confidence", xlim=(0, max(1, len(timeline))))
 
@@ -46,7 +47,7 @@ def matrix_picture(similarity: Float[np.ndarray, "T T"], title: str) -> Picture:
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         image = axes.imshow(similarity, cmap="magma", origin="lower", interpolation="nearest")
-        axes.set(xlabel="lips (frame)", ylabel="speech (frame)", title=title)
+        axes.set(xlabel="lips (frame)", ylabel="speech (frame)", title=_drawable(title))
         figure.colorbar(image, label="cosine")
 
     return drawn(draw, (5.5, 4.5))
@@ -69,7 +70,7 @@ def languages_picture(voices: Sequence[Voice]) -> Picture:
             axes.axvline(0.5, color="0.8")
             axes.errorbar(values, at, xerr=np.maximum([low, high], 0), fmt="o", ms=4, capsize=2)
             axes.set(xlim=(0.3, 1.02), xlabel="probability (0.5: chance)", title=title)
-            axes.set_yticks(at, [voice.name for voice in voices])
+            axes.set_yticks(at, [_drawable(voice.name) for voice in voices])
 
     return drawn(draw, (8, 1.2 + 0.25 * len(voices)))
 
@@ -98,12 +99,17 @@ def curves_picture(curves: Sequence[Curve]) -> Picture:
             r = correlation(one.rendered, one.real)
             told = "" if np.isnan(r) else f", correlation {r:.2f}"
             axes.set(ylim=(0, top), xlim=(0, max(at[-1], 0.04)))
-            axes.set_title(f"{one.name}{told}", loc="left", fontsize=9)
+            axes.set_title(_drawable(f"{one.name}{told}"), loc="left", fontsize=9)
         rows[0].legend(loc="upper right", fontsize=8, ncols=2, frameon=False)
         rows[-1].set(xlabel="time (s)")
         figure.supylabel("lips apart (% of the face's width)", fontsize=10)
 
     return drawn(draw, (8, 0.8 + 1.3 * len(curves)))
+
+
+def _drawable(name: str) -> str:
+    """A file's name without what no font can draw: bytes that are no UTF-8."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def need_matplotlib() -> None:
@@ -121,9 +127,12 @@ def drawn(draw: Callable[[Any], None], inches: tuple[float, float]) -> Picture:
     need_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     figure = Figure(figsize=inches, dpi=110, layout="constrained")
     draw(figure)
+    for text in figure.findobj(Text):  # names of files may hold dollars, and are no formulas
+        text.set_parse_math(False)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

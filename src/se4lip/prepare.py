@@ -22,7 +22,7 @@ import numpy as np
 from se4lip.face.tracker import MediaPipeTracker
 from se4lip.io import dataset as store
 from se4lip.io.dataset import Index, SkippedEntry, SourceEntry
-from se4lip.io.files import existing_file, only_one, sha256_of, writable_folder
+from se4lip.io.files import existing_file, is_temporary, only_one, sha256_of, writable_folder
 from se4lip.io.models import FACE_LANDMARKER_SHA256, face_landmarker
 from se4lip.io.pictures import contact_sheet, save_picture
 from se4lip.prepare_pool import TrackerFactory, worked
@@ -94,6 +94,7 @@ def prepare(
             first_tracker = tracker()
             save = _Saver.of(out, {"prepare": asdict(config), "tracker": first_tracker.name})
             wanted = _keys(recordings, out, save.entries)
+            _take_up_renamed(recordings, wanted, out, save.entries)
             jobs = _jobs(recordings, wanted, save.entries, out, config)
             work = worked(jobs, tracker, first_tracker, workers, on_progress)
             with contextlib.closing(work):
@@ -137,6 +138,8 @@ def _save_all(
     # through a kill too. A size of 0 is never that of a recording, so they are still to do.
     for key, entry in before.items():
         entries[key] = replace(entry, size_bytes=0, clips=(), skipped=())
+    if before:
+        save.now()  # or clips that are written over would go under what the old index says
     try:
         for entry in work:
             key = (entry.folder, entry.source)
@@ -181,7 +184,9 @@ def _known(out: Path) -> Index | None:
     if (out / store.INDEX).is_file():
         return store.read_index(out)
     # What a killed run leaves before its first save is ours and may be written over.
-    if out.is_dir() and any(path.name != store.CLIPS for path in out.iterdir()):
+    if out.is_dir() and any(
+        path.name != store.CLIPS and not is_temporary(path) for path in out.iterdir()
+    ):
         raise InputError(f"{out} holds other files and no data set: choose a new or empty folder")
     return None
 
@@ -206,6 +211,33 @@ def _keys(
     ]
 
 
+def _take_up_renamed(
+    recordings: Sequence[tuple[Path, str]],
+    keys: Sequence[Key],
+    out: Path,
+    entries: dict[Key, SourceEntry],
+) -> None:
+    """A recording that lies under another name now, or elsewhere, stays the recording it was."""
+    gone = {
+        key: entry
+        for key, entry in entries.items()
+        if entry.size_bytes and not (out.resolve() / entry.folder / entry.source).exists()
+    }
+    for (folder, source), key in zip(recordings, keys, strict=True):
+        if key in entries or not gone:
+            continue
+        recording = existing_file(folder / source, "video")
+        size, sha256 = recording.stat().st_size, None
+        for old, entry in list(gone.items()):
+            if entry.size_bytes != size:
+                continue
+            sha256 = sha256 or sha256_of(recording)
+            if entry.sha256 == sha256:
+                del entries[old], gone[old]
+                entries[key] = replace(entry, folder=key[0], source=key[1])
+                break
+
+
 def _jobs(
     recordings: Sequence[tuple[Path, str]],
     keys: Sequence[Key],
@@ -221,6 +253,8 @@ def _jobs(
     for (folder, source), key in zip(recordings, keys, strict=True):
         recording = folder / source
         before = entries.get(key)
+        if before is not None:
+            existing_file(recording, "video")  # of what is known not even a passing fault is stored
         if (
             before is not None
             and before.size_bytes == recording.stat().st_size
@@ -249,10 +283,11 @@ def _plain(source: str) -> str:
 def _free_name(source: str, taken: set[str], stems: set[str]) -> str:
     """A file name for the clips of ``source`` that no other source uses."""
     plain = _plain(source)
-    # "talk-0001" could also be the first clip of a long "talk".
+    # "talk-0001" could also be the first clip of a long "talk", whichever of them comes first.
     numbered = re.fullmatch(r"(.*)-\d{4,}", plain)
+    first_of = re.compile(re.escape(plain) + r"-\d{4,}")
     name = plain
-    if name in taken or (numbered and numbered[1] in stems):
+    if name in taken or (numbered and numbered[1] in stems) or any(map(first_of.fullmatch, taken)):
         name = f"{plain}-{Path(source).suffix[1:].lower()}"
     for count in itertools.count(2):
         if name not in taken:
@@ -292,7 +327,7 @@ class _Saver:
 
     def now(self) -> None:
         ordered = tuple(self.entries[key] for key in sorted(self.entries))
-        if any(entry.clips for entry in ordered):
+        if any(entry.clips for entry in ordered) or (self._out / store.INDEX).is_file():
             store.write_index(self._out, Index(self._settings, ordered))
         self._saved_s = time.monotonic()
 

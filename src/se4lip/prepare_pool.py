@@ -52,6 +52,7 @@ def worked(
             advanced(index, 1.0)
             yield entry
         return
+    before = set(multiprocessing.active_children())  # of whoever called
     context = multiprocessing.get_context("spawn")
     news = context.SimpleQueue()
     pool = ProcessPoolExecutor(
@@ -75,7 +76,7 @@ def worked(
         ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
+        for child in set(multiprocessing.active_children()) - before:
             child.terminate()
 
 

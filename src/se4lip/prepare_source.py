@@ -116,7 +116,19 @@ def prepare_source(job: Job, tracker: Tracker, tell: Callable[[float], None]) ->
             store.write_clip(job.out, name, piece.samples, lips, track, metadata)
             clips.append(clip)
         start += len(piece.sightings)
+    if skipped and not _is_still_there(job.recording, entry):
+        # A share that dropped out says nothing of the recording. No recording has a size of 0, so
+        # that it is tried again.
+        entry = replace(entry, size_bytes=0)
     return replace(entry, clips=tuple(clips), skipped=tuple(skipped))
+
+
+def _is_still_there(recording: Path, entry: SourceEntry) -> bool:
+    try:
+        size_bytes = recording.stat().st_size
+        return size_bytes == entry.size_bytes and sha256_of(recording) == entry.sha256
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ class Camera:
     def __post_init__(self) -> None:
         if not (self.focal_px > 0 and self.width_px > 0 and self.height_px > 0):
             raise InputError(f"{self} has a size or focal length that is not positive")
+        if not all(map(math.isfinite, (self.focal_px, self.cx_px, self.cy_px))):
+            raise InputError(f"{self} has a focal length or middle that is not finite")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,11 @@ AVATAR_KIND = "avatar"
 Renderer = Literal["splat", "nerf"]
 _IN_BYTES = {"plate", "backdrop.plate"}
 # half a millimetre matters at a metre: positions keep their digits
-_IN_FULL = {"raw.means", "backdrop.rest", "sway.mean", "sway.spread"}
+_IN_FULL = {
+    *("raw.means", "backdrop.rest", "sway.mean", "sway.spread"),
+    # Features of others may have any scale and origin.
+    *("speech.feature_mean", "speech.feature_scale", "speech.noise_weight", "speech.noise_bias"),
+}
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,24 @@ def load_avatar(given: Path | str) -> Avatar:
         replay = Motion(*(tensors[f"replay.{field.name}"].numpy() for field in fields(Motion)))
         person = _person(tensors, header.config)
         encoder = EncoderIdentity(**header.config["encoder"])
+        _check_replay(replay, head)
     return Avatar(head, person, replay, encoder, header.metadata, header.sha256)
+
+
+def _check_replay(replay: Motion, head: SplatHead | NerfHead) -> None:
+    config = head.config if isinstance(head, SplatHead) else head.config.field
+    expected = {
+        "camera_from_head": (3, 4),
+        "camera_from_torso": (3, 4),
+        "eyes": (config.eye_width,),
+        "look": (config.look_width,),
+    }
+    for name, shape in expected.items():
+        found = getattr(replay, name)
+        if not len(found) or found.shape[1:] != shape or found.dtype != np.float32:
+            raise ValueError(
+                f"replay.{name} is {found.dtype} {found.shape}, not float32 [T] {shape}"
+            )
 
 
 def _head(

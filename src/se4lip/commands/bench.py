@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from se4lip.bench.ablation import ablation as measure_ablation
 from se4lip.bench.ablation_config import AblationConfig
@@ -39,7 +38,7 @@ def ambiguity(arguments: list[str]) -> int | None:
         config = config.quick() if quick else config
         with progress("ambiguity") as (say, advance):
             page = measure_ambiguity(dataset, phones, work, results, config, advance, say)
-        Console().print(str(page))
+        print(page)
 
     return run(command, "bench ambiguity", arguments)
 
@@ -96,7 +95,7 @@ def features(arguments: list[str]) -> int | None:
                 on_progress=advance,
                 report=say,
             )
-        Console().print(str(page))
+        print(page)
 
     return run(command, "bench features", arguments)
 
@@ -133,6 +132,6 @@ def ablation(arguments: list[str]) -> int | None:
         config = config.quick(_named(arguments)) if quick else config
         with progress("ablation") as (say, advance):
             page = measure_ablation(dataset, others, work, results, config, advance, say)
-        Console().print(str(page))
+        print(page)
 
     return run(command, "bench ablation", arguments)

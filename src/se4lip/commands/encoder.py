@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from se4lip.commands.shared import print_json, progress, run
+from se4lip.commands.shared import print_json, print_table, progress, run
 from se4lip.commands.trained import tell_trained
 from se4lip.evaluate_encoder import evaluate_encoder as evaluate
 from se4lip.io.files import writable_files
@@ -92,6 +91,6 @@ def evaluate_encoder(arguments: list[str]) -> int | None:
                 f"{row.mean_candidates:.1f}",
                 f"{row.chance:.1%}",
             )
-        Console().print(table)
+        print_table(table)
 
     return run(command, "evaluate encoder", arguments)

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from se4lip.commands.shared import print_json, progress, run
+from se4lip.commands.shared import print_json, print_table, progress, run
 from se4lip.evaluate import EvaluateConfig
 from se4lip.evaluate import evaluate_video as judge_video
 from se4lip.io.files import writable_files
@@ -60,7 +59,7 @@ def evaluate_video(arguments: list[str]) -> int | None:
         if json:
             print_json(report.plain())
             return code
-        Console().print(_table(report))
+        print_table(_table(report))
         for line in (*report.notes, *report.missing()):
             print(line)
         return code

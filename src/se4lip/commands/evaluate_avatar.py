@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from se4lip.commands.evaluate import NO_FACE
-from se4lip.commands.shared import print_json, progress, run
+from se4lip.commands.shared import print_json, print_table, progress, run
 from se4lip.evaluate import EvaluateConfig
 from se4lip.evaluate_avatar import Driver, side_by_side, side_by_side_origin
 from se4lip.evaluate_avatar import curves as curves_of
@@ -134,7 +133,7 @@ def evaluate_avatar(arguments: list[str]) -> int | None:
                 label, better = FIGURES.get(key, (key.replace("_", " "), ""))
                 real = plain.get(f"real_{key}")
                 table.add_row(label, _shown(value), "" if real is None else _shown(real), better)
-        Console().print(table)
+        print_table(table)
         for key, reason in why.items():
             of = "the real video's " if key.startswith("real_") else ""
             label, _ = FIGURES.get(key.removeprefix("real_"), (key, ""))

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from se4lip.commands.shared import print_json, progress, run
+from se4lip.commands.shared import print_json, print_table, progress, run
 from se4lip.commands.trained import tell_trained
 from se4lip.evaluate_judge import ExamConfig
 from se4lip.evaluate_judge import evaluate_judge as examine
@@ -76,7 +75,7 @@ def evaluate_judge(arguments: list[str]) -> int | None:
                 f"{row.accuracy:.1%}",
                 str(row.questions),
             )
-        Console().print(table)
+        print_table(table)
         for name, offset in exam.own_offset_frames.items():
             print(f"{name} as it is stored: the sound lies {offset:+.2f} frames late")
         gate = exam.gate

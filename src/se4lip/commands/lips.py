@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from se4lip.commands.shared import print_json, progress, run
+from se4lip.commands.shared import print_json, print_table, progress, run
 from se4lip.evaluate_languages import evaluate_languages as judge_languages
 from se4lip.evaluate_silence import SilenceConfig
 from se4lip.evaluate_silence import evaluate_silence as judge_silence
@@ -17,8 +16,6 @@ from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.plots import languages_picture
 from se4lip.prepare import mediapipe_tracker
-
-_LEAST_WIDTH = 120
 
 
 def evaluate_silence(arguments: list[str]) -> int | None:
@@ -68,7 +65,7 @@ def evaluate_silence(arguments: list[str]) -> int | None:
             )
         frames, moving = sum(row.frames for row in rows), sum(row.moving for row in rows)
         table.add_row("all", str(frames), f"{moving / max(1, frames):.2%}", "", "", "")
-        _print(table)
+        print_table(table)
 
     return run(command, "evaluate silence", arguments)
 
@@ -120,17 +117,10 @@ def evaluate_languages(arguments: list[str]) -> int | None:
                 _auc(row.rounding_auc, row.rounding_auc_low, row.rounding_auc_high),
                 f"{row.at_rest:.1%}",
             )
-        _print(table)
+        print_table(table)
 
     return run(command, "evaluate languages", arguments)
 
 
 def _auc(value: float, low: float, high: float) -> str:
     return f"{value:.2f} ({low:.2f}-{high:.2f})"
-
-
-def _print(table: Table) -> None:
-    """Whole, whatever the terminal's width: a figure broken over three lines is hard to read."""
-    console = Console()
-    console.width = max(console.width, _LEAST_WIDTH)
-    console.print(table)

@@ -3,12 +3,18 @@
 import contextlib
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from se4lip.commands.flags import called_with
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_LEAST_WIDTH = 120
 
 
 def run(command: Callable[..., int | None], name: str, arguments: list[str]) -> int | None:
@@ -44,7 +50,19 @@ def progress(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[floa
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output. Paths become strings, what is no number becomes null."""
-    print(json.dumps(_known(value), indent=1, ensure_ascii=False, allow_nan=False, default=str))
+    # What a console cannot show would be escaped in Python's way, which is none of JSON's.
+    narrow = "utf" not in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    print(json.dumps(_known(value), indent=1, ensure_ascii=narrow, allow_nan=False, default=str))
+
+
+def print_table(table: "Table") -> None:
+    """Whole, whatever the terminal's width: a figure broken over three lines is hard to read.
+    Names of files are not taken for markup."""
+    from rich.console import Console
+
+    console = Console(markup=False)
+    console.width = max(console.width, _LEAST_WIDTH)
+    console.print(table)
 
 
 def _known(value: Any) -> Any:

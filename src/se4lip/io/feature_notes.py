@@ -91,7 +91,8 @@ def features_writer(
             "width": width,
             "rows_sha256": digest.hexdigest(),
         }
-        note_part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        note_part.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def author_of(path: Path | str, rows: Rows) -> Author:

@@ -31,7 +31,17 @@ def cache_folder() -> Path:
         return Path.home() / "Library" / "Caches" / "se4lip"
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "se4lip"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "se4lip"
+    elsewhere = os.environ.get("XDG_CACHE_HOME")
+    return (Path(elsewhere) if elsewhere else _home() / ".cache") / "se4lip"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:  # a container's user without a name
+        raise InputError(
+            "this user has no home folder to keep files in: set SE4LIP_CACHE to a folder"
+        ) from error
 
 
 def face_landmarker(path: Path | str | None = None, *, url: str = FACE_LANDMARKER_URL) -> Path:

@@ -96,7 +96,12 @@ def fitting(path: Path | str, tensors: Mapping[str, torch.Tensor]) -> Iterator[N
         InputError: numbers that are not finite, missing or surplus tensors, shapes or a
             configuration that do not fit.
     """
-    spoilt = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    try:
+        spoilt = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    except RuntimeError as error:  # NotImplementedError too: of numbers that nobody here writes
+        raise InputError(
+            f"weight file {path} holds numbers of a kind that se4lip does not write: fetch it again"
+        ) from error
     if spoilt:
         raise InputError(
             f"weight file {path} holds NaN or infinite numbers (in {spoilt[0]}), the training "
@@ -150,7 +155,7 @@ def _header(file: Path, content: bytes) -> Header:
         safetensors.deserialize(content)
         size = int.from_bytes(content[:8], "little")
         found = json.loads(content[8 : 8 + size]).get("__metadata__", {}).get("se4lip")
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise InputError(
             f"weight file {file} is damaged, cut short or no safetensors file: fetch it again"
         ) from error
@@ -165,7 +170,7 @@ def _header(file: Path, content: bytes) -> Header:
             metadata=dict(header.get("metadata", {})),
             sha256=str(header["sha256"]),
         )
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{file} is a safetensors file without a se4lip header: give a file se4lip has written"
         ) from error

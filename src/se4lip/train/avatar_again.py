@@ -129,6 +129,11 @@ def make_wary(
             "--keep-hearing out"
         )
     silence, noise = alone(listener, recipe.noise, pieces)
+    if not silence or not noise:
+        raise InputError(
+            f"{len(noise)} sounds that nobody speaks are heard, which teach nothing: "
+            "give more --noise.sounds, or recordings with --also-still"
+        )
     report(f"{len(speech)} takes of speech, {len(noise)} sounds that nobody speaks")
     learn_noise(window, speech, silence, noise)
     window.certainty.fill_(recipe.certainty)

@@ -54,7 +54,7 @@ class MaterialConfig:
 
     def __post_init__(self) -> None:
         within(self, size_px=(32, 4096), pictures=(1, math.inf), one_look_clips=(1, math.inf))
-        within(self, mouth_codes=(1, 60), look_codes=(0, 60), replay_s=(0.04, math.inf))
+        within(self, mouth_codes=(1, 60), look_codes=(0, 60), replay_s=(0.04, 86_400))
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ class Corpus:
 
         Contours of the ``untracked``, which come last, are zeros: of pictures alone.
         """
-        lips, shown, contours, samples, silent, frames = [], [], [], [], [], []
+        lips: list[Tensor] = []
+        shown, contours, samples, silent, frames = [], [], [], [], []
         pictures = 0
         whole = ((clip, lip_contour(clip.track)) for clip in clips)
         still = ((clip, np.zeros((len(clip), CONTOUR_WIDTH), np.float32)) for clip in untracked)
@@ -55,6 +56,12 @@ class Corpus:
             sound = np.zeros(length * SAMPLES_PER_FRAME, np.float32)
             given = clip.speech.samples[: len(sound)]
             sound[: len(given)] = given
+            if lips and lips[0].shape[1:] != clip.lips.shape[1:]:
+                sizes = sorted({lips[0].shape[1], clip.lips.shape[1]})
+                raise InputError(
+                    f"lip pictures of {sizes[0]} and of {sizes[1]} px cannot train together: "
+                    "prepare all recordings with one --lips.size-px"
+                )
             seen = clip.lips if clip.lips.max() > clip.lips.min() else clip.lips[:1]
             lips.append(torch.from_numpy(np.ascontiguousarray(seen, dtype=np.uint8)))
             shown.append(pictures + torch.arange(length).clamp(max=len(seen) - 1))

@@ -26,8 +26,10 @@ def chosen_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"there is no device {name!r}: give auto, cpu or cuda") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in {"cpu", "cuda"}:
+        raise InputError(f"there is no device {name!r}: give auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(
             "cuda was asked for, but torch finds no CUDA device here: give --device cpu"
@@ -67,8 +69,8 @@ def is_chief() -> bool:
 
 
 def _world() -> int:
-    """How many processes ``torchrun`` started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes ``torchrun`` started. Queues set one of the two names as well."""
+    return int(os.environ.get("WORLD_SIZE") or 1) if os.environ.get("RANK") else 1
 
 
 def gathered(rows: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,10 @@ class EncoderRecipe:
     def __post_init__(self) -> None:
         within(self, clips_per_step=(1, math.inf), windows_per_clip=(1, math.inf))
         within(self, window_stride=(1, math.inf), speeds=(0.1, 10), context_s=(0, 3600))
+        if self.speeds[0] > self.speeds[1]:
+            raise InputError(
+                f"speeds are {self.speeds[0]} to {self.speeds[1]}: give the slower one first"
+            )
         within(self, validation_clips=(1, math.inf), auxiliary=(0, 1e6))
 
 
@@ -174,7 +179,7 @@ class EncoderTask:
         )
         columns += self._context_columns
         samples, where = cut_speech(
-            self.corpus, stretches, lead + self._context_columns, columns, recipe.speeds[1]
+            self.corpus, stretches, lead + self._context_columns, columns, max(1.0, *recipe.speeds)
         )
         return columns_at(power_spectrogram(samples, speech.spectrogram), where)
 
@@ -184,6 +189,12 @@ class EncoderTask:
             result = probe(module, probes)
             figures |= {f"{name} {key}": value for key, value in result.items()}
         return figures
+
+
+def _unused(name: str, names: Collection[str]) -> str:
+    """``name``, or with a number where another data set's folder is called so too."""
+    numbered = (name if n == 1 else f"{name} {n}" for n in itertools.count(1))
+    return next(one for one in numbered if one not in names)
 
 
 def set_spectrum_statistics(module: SE4Lip, corpus: Corpus) -> None:
@@ -196,6 +207,10 @@ def set_spectrum_statistics(module: SE4Lip, corpus: Corpus) -> None:
     power = power_spectrogram(samples, speech.config.spectrogram)
     loud = power.mean(-1) > 1e-7  # columns of speech: -70 dB and up
     columns = log_power(power, speech.config.spectrogram)[loud]
+    if len(columns) < 2:
+        raise InputError(
+            "all sound to train on lies below -70 dB of full scale: give louder recordings"
+        )
     speech.mean.copy_(columns.mean(0))
     speech.scale.copy_(columns.std(0).clamp_min(0.05))
 
@@ -275,7 +290,7 @@ def train_encoder(
             if clips_of(data, "validation"):  # of a few recordings nothing is held out
                 probes[data.name] = _probes(data, "validation", recipe.validation_clips)
         for data in (open_dataset(path) for path in validation):
-            probes[data.name] = _probes(data, "all", recipe.validation_clips)
+            probes[_unused(data.name, probes)] = _probes(data, "all", recipe.validation_clips)
         module = SE4Lip(recipe.model)
         if start is None:
             set_spectrum_statistics(module, corpus)

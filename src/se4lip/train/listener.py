@@ -138,7 +138,16 @@ def encoder_listener(encoder: Path | None, voice: SpeechAugmentConfig = OTHER_VO
 def file_listener(folder: Path) -> Listener:
     """Features that some other encoder wrote, one ``[T, D]`` file for each clip."""
 
+    widths: set[int] = set()
+
     def features(name: str, heard: Speech) -> Features:
-        return read_features(folder / f"{name}.npy")
+        found = read_features(folder / f"{name}.npy")
+        widths.add(found.shape[1])
+        if len(widths) > 1:
+            raise InputError(
+                f"features in {folder} are {' and '.join(map(str, sorted(widths)))} numbers wide, "
+                f"that of {name} {found.shape[1]}: write all of them by one encoder"
+            )
+        return found
 
     return Listener(EncoderIdentity(f"files in {folder.name}", "", 0, FILES), features, None)

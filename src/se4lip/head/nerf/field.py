@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from se4lip.head.nerf.planes import CHANNELS, Level, levels, look_up, texel_count
 from se4lip.head.nerf.shell import Shell
+from se4lip.types import InputError, within
 
 DENSEST = 6.0  # largest logarithm of density per centimetre
 
@@ -42,6 +43,15 @@ class FieldConfig:
     at_surface: float = 2.0
     slope: float = 6.0
     grows_cm: float = 0.3
+
+    def __post_init__(self) -> None:
+        # Kernels go where these say, without looking.
+        within(self, rows=(2, 8192), columns=(2, 8192), layers=(2, 1024))
+        if self.hidden % 16 or self.attention_hidden % 16:
+            raise InputError(
+                f"hidden numbers are {self.hidden} and {self.attention_hidden}, but multiples of 16"
+                " are needed: give others"
+            )
 
     @property
     def levels(self) -> tuple[Level, ...]:

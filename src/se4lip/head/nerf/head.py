@@ -24,7 +24,7 @@ from se4lip.head.nerf.shell import Shell, ShellConfig
 from se4lip.head.nerf.volume import composite, weights
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.head.sway import Sway
-from se4lip.types import Camera, InputError
+from se4lip.types import Camera, InputError, within
 
 _CELL_TEXELS = 4
 _EMPTY = 2e-2  # share of a pixel below which a cell need not be asked
@@ -43,6 +43,9 @@ class NerfHeadConfig:
     feature_width: int
     speech_hidden: int = 64
     steps: int = 12
+
+    def __post_init__(self) -> None:
+        within(self, steps=(1, 1024))
 
     @property
     def cells(self) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ branch owns one run.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from se4lip.head.splat.deform import CHANGES, COLOUR, LOG_SCALE, MEAN, OPACITY, 
 from se4lip.head.splat.gaussians import Gaussians, RawGaussians
 from se4lip.head.splat.raster import RasterConfig, choose_backend, rasterize
 from se4lip.head.sway import SWAY_WIDTH, Sway
-from se4lip.types import Camera
+from se4lip.types import Camera, InputError
 
 EPS2D_PX2 = 0.3  # the low-pass of the size trained at; scaled along with the picture
 
@@ -45,6 +46,11 @@ class SplatHeadConfig:
     speech_hidden: int = 64
     sways: bool = False  # hair, neck and torso with the head's pose (`head.sway`)
 
+    def __post_init__(self) -> None:
+        # Kernels go where these say, without looking.
+        if self.runs[0] != 0 or any(a > b for a, b in itertools.pairwise(self.runs)):
+            raise InputError(f"runs are {self.runs}, but rows from 0 on that never fall are needed")
+
 
 class SplatHead(LearnedHead):
     """Features and motion to pictures."""
@@ -55,6 +61,8 @@ class SplatHead(LearnedHead):
         super().__init__()
         self.config = config
         interior, lower, cheeks, eyes, rest, total = config.runs
+        if total != len(raw.means):
+            raise ValueError(f"runs end at {total}, but there are {len(raw.means)} Gaussians")
         self.raw = nn.ParameterDict(raw.tensors())
         self.head_share = nn.Parameter(torch.ones(total))
         curves, mouth = config.curves, config.mouth_width
