@@ -74,7 +74,7 @@ def ambiguity(
         kind = load_features(name)
         judged = memory.figures(
             partial(_measure, data, memory, kind, chosen, frames, config),
-            *("ambiguity 2", asdict(kind.identity), data.name, chosen),
+            *("ambiguity 3", asdict(kind.identity), data.name, chosen),
             *(digest_of(data, names) for names in chosen.values()),
             *([digest(one.lips), digest(one.phone)] for one in frames.values()),
             *(config.pairs, config.resamples, config.seed),
