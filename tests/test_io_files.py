@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from se4lip.io.files import (
     array_writer,
     atomic,
     existing_file,
+    is_temporary,
     read_array,
     read_json,
     sha256_of,
@@ -97,6 +99,34 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
     )
     assert said(write_bytes, "/proc/se4lip/out.txt", b"").startswith("cannot write /proc/se4lip/")
     assert said(writable_folder, "/proc/se4lip").startswith("cannot write to /proc/se4lip: ")
+
+
+def test_a_link_goes_on_leading_where_it_led(tmp_path):
+    (tmp_path / "there").mkdir()
+    goal, link = tmp_path / "there" / "a.json", tmp_path / "link.json"
+    for content in (1, 2):  # leading nowhere first, then to a file
+        link.unlink(missing_ok=True)
+        link.symlink_to(goal)
+        write_json(link, content)
+        assert link.is_symlink()
+        assert read_json(goal, "it") == content
+
+
+def test_a_pipe_is_told_as_such_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"it is a pipe or a device, which cannot be read twice"):
+        existing_file(tmp_path / "pipe", "audio")
+
+
+def test_what_was_left_behind_is_known_by_its_name_whatever_is_in_it():
+    assert is_temporary(Path(".a\nb.12-34.part.json"))
+    assert not is_temporary(Path("a.part.json"))
+
+
+def test_json_nested_beyond_reason_is_damaged(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="is damaged, it is not JSON"):
+        read_json(tmp_path / "deep.json", "it")
 
 
 def test_asking_whether_a_folder_can_be_written_leaves_nothing(tmp_path):

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -36,6 +37,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
         InputError: the folder cannot be written, or the disk is full.
     """
     goal = Path(path)
+    if goal.is_symlink():  # it goes on leading where it led
+        goal = goal.resolve()
     # Process and thread in the name: two writers of one goal must not share a temporary file.
     part = goal.with_name(f".{goal.stem}.{os.getpid()}-{threading.get_ident()}.part{goal.suffix}")
     try:
@@ -59,7 +62,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 def is_temporary(path: Path) -> bool:
     """Whether ``atomic`` or a probe has made ``path`` and was killed before it removed it."""
-    return re.fullmatch(r"\.(.+\.)?\d+-\d+\.part(\.[^.]*)?", path.name) is not None
+    pattern = r"\.(.+\.)?\d+-\d+\.part(\.[^.]*)?"
+    return re.fullmatch(pattern, path.name, re.DOTALL) is not None  # names may hold any character
 
 
 @contextlib.contextmanager
@@ -184,6 +188,12 @@ def existing_file(path: Path | str, what: str) -> Path:
     """
     file = Path(path)
     try:
+        mode = file.stat().st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode):
+            raise InputError(
+                f"cannot read {what} {file}: it is a pipe or a device, which cannot be read twice: "
+                "write it to a file first"
+            )
         with file.open("rb") as opened:
             empty = not opened.read(1)
     except OSError as error:
@@ -268,7 +278,7 @@ def read_json(path: Path | str, what: str) -> Any:
     file = existing_file(path, what)
     try:
         return json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{what} {file} is damaged, it is not JSON: make it again") from error
 
 
