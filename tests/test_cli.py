@@ -204,7 +204,7 @@ def test_an_output_that_takes_nothing_is_one_sentence():
         ended = _typed("--version", stdout=full)
     assert ended.returncode == 2
     assert ended.stderr == (
-        "se4lip: cannot write standard output: no space left on device: free some space\n"
+        "se4lip: cannot write standard output: no space left on device: send it to another place\n"
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recordings import flash, onset_s, record, tone, wav
-from se4lip.io.audio import iter_speech, read_speech, write_wav
+from se4lip.io.audio import _believed, _placed, iter_speech, read_speech, write_wav
 from se4lip.types import InputError, Speech
 
 
@@ -90,6 +90,29 @@ def test_recordings_chained_in_one_file_are_heard_one_after_the_other(tmp_path):
     assert onset_s(second) == pytest.approx(4.5, abs=0.01)
 
 
+def laid(*stamped, origin_s=None):
+    """Which tenths of a second come out, of blocks of a tenth with these stamps; 0 is silence."""
+    blocks = [(time_s, np.full(10, n + 1, np.float32)) for n, time_s in enumerate(stamped)]
+    out = np.concatenate(list(_placed(_believed(blocks, 100), 100, origin_s, "a")))
+    return out[::10].astype(int).tolist()
+
+
+def test_one_wild_time_stamp_moves_nothing():
+    steady = [n / 10 for n in range(40)]
+    for wild in (0.1, 9.0, 100.0):
+        stamps = [*steady[:25], wild, *steady[26:]]
+        assert laid(*stamps) == laid(*stamps, origin_s=0.0) == list(range(1, 41))
+
+
+def test_a_pause_is_silence_and_another_clock_goes_on_where_the_first_ended():
+    first, pause = [0.0, 0.1, 0.2], [2.0, 2.1]
+    assert laid(*first, *pause) == [1, 2, 3, *[0] * 17, 4, 5]
+    long = [n / 10 for n in range(30)]
+    assert laid(*long, 0.0, 0.1, 0.2) == list(range(1, 34))
+    with pytest.raises(InputError, match=r"the clock of the sound of a goes back by 3.0 s"):
+        laid(*long, 0.0, 0.1, 0.2, origin_s=0.0)
+
+
 def test_channels_that_cancel_each_other_are_no_silence(tmp_path):
     voice = (tone(1, 16_000) * 20_000).astype(np.int16)
     opposite = wav(tmp_path / "a.wav", np.stack((voice, -voice), 1), 16_000)
@@ -119,11 +142,11 @@ def test_a_length_written_to_a_pipe_is_no_promise(tmp_path):
     assert len(read_speech(path).samples) == 16_000
 
 
-@pytest.mark.parametrize("bytes_a_second", [0, 1, 8_000, 64_000])
-def test_a_wrong_number_of_bytes_a_second_is_no_promise(bytes_a_second, tmp_path):
+@pytest.mark.parametrize(("bytes_a_second", "align"), [(0, 2), (1, 2), (64_000, 2), (32_000, 1)])
+def test_what_a_header_says_twice_may_be_wrong_once(bytes_a_second, align, tmp_path):
     path = wav(tmp_path / "a.wav", (tone(1, 16_000) * 32767).astype(np.int16), 16_000)
     content = bytearray(path.read_bytes())
-    content[28:32] = bytes_a_second.to_bytes(4, "little")
+    content[28:34] = bytes_a_second.to_bytes(4, "little") + align.to_bytes(2, "little")
     path.write_bytes(content)
     assert len(read_speech(path).samples) == 16_000
     path.write_bytes(content[:16_044])

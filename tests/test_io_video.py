@@ -188,6 +188,16 @@ def test_a_track_that_starts_late_and_is_trimmed_is_whole(tmp_path):
     assert onset_s(read_clip_speech(trimmed(path, 0.5)).samples) == pytest.approx(1.5, abs=0.01)
 
 
+def test_a_track_that_starts_late_and_is_cut_short_is_refused(tmp_path):
+    pictures = list(np.random.default_rng(4).integers(0, 256, (100, 48, 64, 3), np.uint8))
+    path = record(tmp_path / "a.mov", pictures, steady(25, 4, start_s=5.0), fast_start=True)
+    assert len(list(read_frames(path))) == 100
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    assert "is cut short" in refused(read_frames, path) or "is damaged" in refused(
+        read_frames, path
+    )
+
+
 def test_joined_recordings_whose_clock_starts_anew_are_refused(tmp_path):
     parts = [
         flash_and_click(tmp_path / f"{k}.ts", steady(25, 3), 1.0).read_bytes() for k in range(2)

@@ -142,6 +142,19 @@ def test_what_a_kill_before_the_first_index_left_is_ours(tmp_path):
     assert run([tmp_path / "v"], out).clips == 1
 
 
+def test_what_cannot_be_read_stops_no_later_run(tmp_path):
+    for name in ("a", "b"):
+        talk(tmp_path / "v" / f"{name}.mp4", 30 + len(name))
+    (tmp_path / "v" / "empty.mp4").touch()
+    for reused in (0, 2):
+        done = run([tmp_path / "v"], tmp_path / "set")
+        assert (done.clips, done.sources_reused, len(done.skipped)) == (2, reused, 1)
+    (tmp_path / "v" / "b.mp4").unlink()
+    (tmp_path / "v" / "c.mp4").touch()
+    done = run([tmp_path / "v"], tmp_path / "set")
+    assert (done.clips, done.sources_reused, len(done.skipped)) == (1, 1, 2)
+
+
 def test_children_of_the_caller_live_on(tmp_path):
     child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     child.start()

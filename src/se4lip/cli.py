@@ -15,7 +15,6 @@ from pathlib import Path
 from se4lip.types import InputError
 
 FAULT = 70  # EX_SOFTWARE of sysexits.h
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _ended_in_order():
             code = _dispatch(given)
-            if sys.stdout is not None:
-                sys.stdout.flush()  # or what is wrong with it shows when nobody can tell it
+            _flush()
             return code
     except InputError as error:
         print(f"se4lip: {error}", file=sys.stderr)
@@ -88,13 +86,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name = f"{str(error.filename)[:40]!r}..."
             print(f"se4lip: the file name {name} is too long: check the path", file=sys.stderr)
             return 2
-        if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
-            # Files say themselves what they could not take; what is left is the output.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            why = os.strerror(error.errno).lower()
-            print(f"se4lip: cannot write standard output: {why}: free some space", file=sys.stderr)
-            return 2
         return _fault(error)
+
+
+def _flush() -> None:
+    """Or what is wrong with the output shows when nobody is left to tell it.
+
+    Raises: InputError when it takes no more, BrokenPipeError when nobody reads it.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        why = os.strerror(error.errno or 0).lower()
+        raise InputError(
+            f"cannot write standard output: {why}: send it to another place"
+        ) from error
 
 
 class _Terminated(KeyboardInterrupt):

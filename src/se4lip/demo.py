@@ -88,9 +88,10 @@ def speech_becoming_lips(
     columns = log_power(power_spectrogram(torch.from_numpy(samples), spectrogram), spectrogram)
     chosen = np.linspace(0, len(features) - 1, 2 * _FRAMES + 1).round().astype(int)[1::2]
     shown = itertools.islice(read_frames(video), int(chosen[-1]) + 1)
-    seen = list(shown)  # of a moment of sound there are fewer than are shown
-    chosen = chosen.clip(max=len(seen) - 1)
-    frames = [seen[t] for t in chosen]
+    seen = {t: frame for t, frame in enumerate(shown) if t in chosen or t == 0}
+    # Of a moment of sound there are fewer frames than places: the last stands in all the others.
+    chosen = np.array([t if t in seen else max(seen) for t in chosen])
+    frames = [seen[t] for t in chosen.tolist()]
     side = _WIDTH_PX // _FRAMES - 2
     return contact_sheet(
         [

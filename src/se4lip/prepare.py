@@ -37,6 +37,7 @@ VIDEO_SUFFIXES = frozenset({
 # fmt: on
 CONTACT_SHEET = "contact-sheet.png"
 _SAVE_EVERY_S = 5.0
+_NUMBERED = re.compile(r"(.*)-\d{4,}")  # the name of a clip of many, or a name that looks like one
 _LONGEST_NAME_BYTES = 160  # of the 255 that file systems have
 
 Key = tuple[str, str]  # folder of a recording and its path inside
@@ -221,21 +222,21 @@ def _take_up_renamed(
     gone = {
         key: entry
         for key, entry in entries.items()
-        if entry.size_bytes and not (out.resolve() / entry.folder / entry.source).exists()
+        if entry.size_bytes and not _is_there(out.resolve() / entry.folder / entry.source)
     }
     for (folder, source), key in zip(recordings, keys, strict=True):
         if key in entries or not gone:
             continue
-        recording = existing_file(folder / source, "video")
-        size, sha256 = recording.stat().st_size, None
-        for old, entry in list(gone.items()):
-            if entry.size_bytes != size:
-                continue
-            sha256 = sha256 or sha256_of(recording)
-            if entry.sha256 == sha256:
-                del entries[old], gone[old]
-                entries[key] = replace(entry, folder=key[0], source=key[1])
-                break
+        # What cannot be read is told by whoever prepares it.
+        with contextlib.suppress(InputError, OSError):
+            size = (folder / source).stat().st_size
+            alike = [old for old, entry in gone.items() if entry.size_bytes == size]
+            sha256 = sha256_of(folder / source) if alike else ""
+            for old in alike:
+                if gone[old].sha256 == sha256:
+                    del entries[old]
+                    entries[key] = replace(gone.pop(old), folder=key[0], source=key[1])
+                    break
 
 
 def _jobs(
@@ -249,24 +250,40 @@ def _jobs(
     names = {key: entry.name for key, entry in entries.items()}
     taken = set(names.values())
     stems = {_plain(source) for _, source in recordings} | taken
+    numbered = {found[1] for found in map(_NUMBERED.fullmatch, taken) if found}
     jobs = []
     for (folder, source), key in zip(recordings, keys, strict=True):
         recording = folder / source
         before = entries.get(key)
-        if before is not None:
-            existing_file(recording, "video")  # of what is known not even a passing fault is stored
         if (
             before is not None
-            and before.size_bytes == recording.stat().st_size
+            and before.size_bytes == _size_bytes(recording)
             and before.sha256 == sha256_of(recording)
             and all(store.clip_file(out, clip.name).is_file() for clip in before.clips)
         ):
             continue
         if key not in names:
-            names[key] = _free_name(source, taken, stems)
+            names[key] = _free_name(source, taken, stems, numbered)
             taken.add(names[key])
+            if found := _NUMBERED.fullmatch(names[key]):
+                numbered.add(found[1])
         jobs.append(Job(recording, key[1], key[0], names[key], out, config))
     return jobs
+
+
+def _is_there(recording: Path) -> bool:
+    with contextlib.suppress(OSError):  # on a share that has dropped out nothing is
+        return recording.exists()
+    return False
+
+
+def _size_bytes(recording: Path) -> int:
+    """Raises: InputError when it may not be looked at: what is known of it stays."""
+    try:
+        return recording.stat().st_size
+    except OSError as error:
+        why = os.strerror(error.errno or 0).lower()
+        raise InputError(f"cannot read video {recording}: {why}: check the path") from error
 
 
 def _plain(source: str) -> str:
@@ -280,17 +297,16 @@ def _plain(source: str) -> str:
     return name.decode("utf-8", "ignore")
 
 
-def _free_name(source: str, taken: set[str], stems: set[str]) -> str:
-    """A file name for the clips of ``source`` that no other source uses."""
-    plain = _plain(source)
-    # "talk-0001" could also be the first clip of a long "talk", whichever of them comes first.
-    numbered = re.fullmatch(r"(.*)-\d{4,}", plain)
-    first_of = re.compile(re.escape(plain) + r"-\d{4,}")
-    name = plain
-    if name in taken or (numbered and numbered[1] in stems) or any(map(first_of.fullmatch, taken)):
+def _free_name(source: str, taken: set[str], stems: set[str], numbered: set[str]) -> str:
+    """A file name for the clips of ``source`` that no other source uses: "talk-0001" could also be
+    the first clip of a long "talk", whichever of them comes first. ``numbered`` are the names
+    before such numbers among those that are ``taken``."""
+    name = plain = _plain(source)
+    first_of = _NUMBERED.fullmatch(plain)
+    if name in taken or name in numbered or (first_of and first_of[1] in stems):
         name = f"{plain}-{Path(source).suffix[1:].lower()}"
     for count in itertools.count(2):
-        if name not in taken:
+        if name not in taken and name not in numbered:
             return name
         name = f"{plain}-{Path(source).suffix[1:].lower()}-{count}"
     raise AssertionError("itertools.count ends never")

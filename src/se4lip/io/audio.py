@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ Block = Float32[np.ndarray, " S"]
 # Smaller disagreements of time stamp and sample count are rounding (1 ms in Matroska) or jitter.
 _LARGEST_DRIFT_S = 0.01
 _LONGEST_GAP_S = 60.0
+_FITS_S = 0.1  # from one block to the next, of any clock
 _CANCELLED = 1e-4  # of a channel's power: -40 dB, which no mix of voices falls to by itself
 
 
@@ -76,19 +78,22 @@ def iter_from(
         stream = container.streams.audio[0]
         check_decodable(stream, "sound", path)
         rate_hz = stream.rate
-        blocks = _placed(_mono(container, stream, path), rate_hz, origin_s, path)
+        sounds = _mono(container, stream, path)
+        first = next(sounds, None)
+        if first is None:
+            raise InputError(f"{path} holds no audio samples: fetch or record it again")
+        timed = _believed(itertools.chain([first], sounds), rate_hz)
+        blocks = _placed(timed, rate_hz, origin_s, path)
         heard = False
         to_hz = to_hz or rate_hz
         for samples in _rechunked(resampled(blocks, rate_hz, to_hz), round(chunk_s * to_hz)):
             heard = True
             yield Speech(samples, to_hz)
-        if not heard and origin_s is not None:
+        if not heard:
             raise InputError(
                 f"the sound of {path} ends before its first picture: give a recording in which "
                 "both are there at once"
             )
-        if not heard:
-            raise InputError(f"{path} holds no audio samples: fetch or record it again")
 
 
 def write_wav(path: Path | str, speech: Speech | Iterable[Speech]) -> None:
@@ -195,6 +200,35 @@ def _downmix(layout: av.AudioLayout) -> Float32[np.ndarray, " C"]:
     if len(weights) != layout.nb_channels or not weights.any():  # a layout FFmpeg cannot name
         weights = np.ones(layout.nb_channels, np.float32)
     return weights / weights.sum()
+
+
+def _believed(
+    blocks: Iterable[tuple[float | None, Block]], rate_hz: int
+) -> Iterator[tuple[float | None, Block]]:
+    """The same, without time stamps that lie far off and that the next block does not go on from:
+    one wild stamp is an error, two that fit each other are a pause or another recording's clock."""
+    held: tuple[float, Block] | None = None
+    ended_s: float | None = None
+    for time_s, samples in blocks:
+        if held is not None:
+            first_s, first = held
+            end_s = first_s + len(first) / rate_hz
+            goes_on = time_s is None or abs(time_s - end_s) < _FITS_S
+            if goes_on or ended_s is None:
+                ended_s = first_s
+            yield (first_s if goes_on else None), first
+            ended_s, held = ended_s + len(first) / rate_hz, None
+        far = CLOCK_GOES_BACK_S
+        if time_s is not None and ended_s is not None and abs(time_s - ended_s) > far:
+            held = time_s, samples
+            continue
+        yield time_s, samples
+        if time_s is not None:
+            ended_s = time_s
+        if ended_s is not None:
+            ended_s += len(samples) / rate_hz
+    if held is not None:
+        yield None, held[1]
 
 
 def _placed(

@@ -283,9 +283,16 @@ def read_json(path: Path | str, what: str) -> Any:
 
 
 def sha256_of(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal, read in bounded memory."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's bytes, in hexadecimal, read in bounded memory.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {_why(error)}: check the path") from error
 
 
 def _why(error: OSError) -> str:

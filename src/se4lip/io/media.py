@@ -19,8 +19,10 @@ from se4lip.types import InputError
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 _LENGTH_IS_TRUE = {"w64", "flac", "aiff", "caf", _MOV}
 _MATROSKA = "matroska,webm"
-_PCM_TAGS = {1, 3, 0xFFFE}  # of WAV: integers, floating point, extensible
-_WAV_FIELDS = ((0, 2), (4, 8), (8, 12), (12, 14))  # tag, rate, bytes a second, bytes a sample
+# Of WAV: tags of integers and of floating point, and where tag, channels, rate, bytes a second,
+# bits and, where the tag says that it follows, the true tag stand.
+_PCM_TAGS, _WAV_EXTENSIBLE = {1, 3}, 0xFFFE
+_WAV_FIELDS = ((0, 2), (2, 4), (4, 8), (8, 12), (14, 16), (24, 26))
 _LENGTH_SLACK_S = 0.25  # encoder delay and edit lists move an end by up to two AAC frames a side
 CLOCK_GOES_BACK_S = 1.0  # what goes back by less is jitter; by more it is another recording's
 
@@ -84,6 +86,7 @@ def decoded(container: av.container.InputContainer, stream: Any, path: Path | st
         InputError: the data are damaged, or end earlier than the header promises.
     """
     end_s = 0.0  # since the stream's start
+    count = 0  # packets of the stream
     reached_s = 0.0  # in the file, by any stream
     # Matroska states one length for all of its streams, of which any may end early.
     packets = container.demux() if container.format.name == _MATROSKA else container.demux(stream)
@@ -94,6 +97,7 @@ def decoded(container: av.container.InputContainer, stream: Any, path: Path | st
                 reached_s = max(reached_s, float((packet.pts + length) * packet.time_base))
             if packet.stream.index != stream.index:
                 continue
+            count += packet.size > 0
             for frame in stream.decode(packet):
                 if frame.time is not None:
                     start_s = float((stream.start_time or 0) * stream.time_base)
@@ -106,8 +110,8 @@ def decoded(container: av.container.InputContainer, stream: Any, path: Path | st
     promised_s = _promised_s(container, stream, path)
     if container.format.name == _MATROSKA:
         end_s = reached_s
-    elif container.format.name == _MOV and stream.start_time:
-        # FFmpeg may count the time before a track that an edit list starts late, or not.
+    elif container.format.name == _MOV and stream.start_time and count >= len(stream.index_entries):
+        # All of it came. FFmpeg may count the time before a track that an edit list starts late.
         end_s += max(0.0, float(stream.start_time * stream.time_base))
     missing_s = promised_s - end_s
     if missing_s > _LENGTH_SLACK_S:
@@ -160,12 +164,13 @@ def _wav_promised_s(path: Path | str) -> float:
                 # Programs that write to a pipe cannot know the length, and put the largest number.
                 return size / bytes_per_s if bytes_per_s and size < 0x7FFFF000 else 0.0
             if kind == b"fmt ":
-                form = file.read(16)
-                tag, rate_hz, per_s, align = (
+                form = file.read(min(size, 26))
+                tag, channels, rate_hz, per_s, bits, sub_tag = (
                     int.from_bytes(form[a:b], "little") for a, b in _WAV_FIELDS
                 )
                 # Of PCM nobody reads the bytes a second, and some write nonsense there.
-                bytes_per_s = rate_hz * align if tag in _PCM_TAGS else per_s
-                size -= 16
+                is_pcm = (sub_tag if tag == _WAV_EXTENSIBLE else tag) in _PCM_TAGS
+                bytes_per_s = rate_hz * channels * -(-bits // 8) if is_pcm else per_s
+                size -= len(form)
             file.seek(size + size % 2, 1)
     return 0.0

@@ -210,6 +210,7 @@ def _timed(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[floa
     """Frames with ascending time and duration; raw streams without time stamps count frames."""
     step_s = float(1 / stream.average_rate) if stream.average_rate else 1 / FRAME_RATE_HZ
     last_s: float | None = None
+    behind = 0  # pictures in a row whose times lie far behind
     lead: int | None = None  # pictures that were stored before the first was shown
     for frame in decoded(container, stream, path):
         time_s = frame.time
@@ -220,10 +221,12 @@ def _timed(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[floa
             time_s = None if count is None else float((count - lead) * frame.time_base)
         if time_s is None:
             time_s = 0.0 if last_s is None else last_s + step_s
-        if last_s is not None and time_s < last_s - CLOCK_GOES_BACK_S:
-            raise InputError(joined_recordings(path, "picture", last_s - time_s))
         if last_s is not None and time_s <= last_s:
+            behind = behind + 1 if time_s < last_s - CLOCK_GOES_BACK_S else 0
+            if behind > 1:  # a single one may be wild
+                raise InputError(joined_recordings(path, "picture", last_s - time_s))
             continue
+        behind = 0
         if last_s is not None and time_s - last_s > _LONGEST_STILL_S:
             raise InputError(
                 f"the picture of {path} stands still for {time_s - last_s:.0f} s, more than the "

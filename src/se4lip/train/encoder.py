@@ -285,10 +285,11 @@ def train_encoder(
         drawn = open_datasets(pictures_alone) if pictures_alone else []
         untracked = (clip for data in drawn for clip in data)
         corpus = Corpus.of(clips, shortest, untracked)
-        probes = {}
+        probes: dict[str, list[Probe]] = {}
         for data in sets if split == "train" else ():
             if clips_of(data, "validation"):  # of a few recordings nothing is held out
-                probes[data.name] = _probes(data, "validation", recipe.validation_clips)
+                held = _probes(data, "validation", recipe.validation_clips)
+                probes[_unused(data.name, probes)] = held
         for data in (open_dataset(path) for path in validation):
             probes[_unused(data.name, probes)] = _probes(data, "all", recipe.validation_clips)
         module = SE4Lip(recipe.model)
