@@ -110,7 +110,7 @@ def decoded(container: av.container.InputContainer, stream: Any, path: Path | st
     promised_s = _promised_s(container, stream, path)
     if container.format.name == _MATROSKA:
         end_s = reached_s
-    elif container.format.name == _MOV and stream.start_time and count >= len(stream.index_entries):
+    elif container.format.name == _MOV and stream.start_time and count >= _listed(stream):
         # All of it came. FFmpeg may count the time before a track that an edit list starts late.
         end_s += max(0.0, float(stream.start_time * stream.time_base))
     missing_s = promised_s - end_s
@@ -119,6 +119,11 @@ def decoded(container: av.container.InputContainer, stream: Any, path: Path | st
             f"{path} is cut short: {promised_s:.2f} s are promised and {missing_s:.2f} s of "
             "them are missing: fetch or record it again"
         )
+
+
+def _listed(stream: Any) -> int:
+    """How many packets the index of the file lists; older PyAV does not say."""
+    return len(getattr(stream, "index_entries", ()))
 
 
 def _length_s(frame: Any) -> float:
