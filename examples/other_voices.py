@@ -183,18 +183,20 @@ def main() -> None:
     writable_folder(given.out / "clips")
     sounds.mkdir(parents=True, exist_ok=True)
     kokoro = opened(given.model, styles)
-    cast = {}
+    cast, files = {}, {}
     for name in with_progress(names, "speaking"):
         cast[name], style, speed = cast_for(name, given.seed, styles, given.blend)
-        if not (sounds / f"{name}.npy").exists():
-            spoken = say(kokoro, transcript(name), style, speed)
-            np.save(sounds / f"{name}.part.npy", spoken)
-            (sounds / f"{name}.part.npy").rename(sounds / f"{name}.npy")
+        # By what decides it: another seed in the same folder casts other voices.
+        files[name] = sounds / f"{name}-{cast[name]}-{speed:.3f}.npy"
+        if not files[name].exists():
+            part = files[name].with_suffix(".part.npy")
+            np.save(part, say(kokoro, transcript(name), style, speed))
+            part.rename(files[name])
 
     data = open_dataset(given.dataset)  # again: with the offsets that are stored by now
     entries, refused = [], []
     for name in with_progress(names, "re-timing lips"):
-        sound = np.load(sounds / f"{name}.npy")
+        sound = np.load(files[name])
         clip = data.clip(name)
         try:
             seconds, start = moments(sound, clip.speech.samples, transcript(name))
