@@ -25,6 +25,7 @@ from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictu
 from se4lip.face.contour import mirrored_columns
 from se4lip.io.dataset import open_dataset, set_av_offset
 from se4lip.io.weights import read_header
+from se4lip.train import devices
 from se4lip.train.corpus import (
     Corpus,
     Stretches,
@@ -33,7 +34,7 @@ from se4lip.train.corpus import (
     cut_speech,
     draw_stretches,
 )
-from se4lip.train.devices import arithmetic
+from se4lip.train.devices import arithmetic, chosen_device
 from se4lip.train.encoder import (
     EncoderRecipe,
     EncoderTask,
@@ -296,6 +297,30 @@ def test_untouched_speech_changes_in_level_alone():
     heard = augment_speech(power, power.flip(0), draws)
     gain = 10 ** (draws.gain_db / 10)
     torch.testing.assert_close(heard, power * gain[:, None, None], rtol=1e-3, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["meta", "mps", "hpu", "nowhere"])
+def test_devices_without_numbers_are_refused(name):
+    with pytest.raises(InputError) as error:
+        chosen_device(name)
+    assert str(error.value) == f"there is no device {name!r}: give auto, cpu or cuda"
+
+
+@pytest.mark.parametrize(
+    ("variables", "processes"),
+    [
+        ({}, 1),
+        ({"WORLD_SIZE": ""}, 1),
+        ({"WORLD_SIZE": "2"}, 1),  # some queues set it, and start no processes
+        ({"WORLD_SIZE": "2", "RANK": "1"}, 2),
+    ],
+)
+def test_processes_are_those_of_torchrun(variables, processes, monkeypatch):
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert devices._world() == processes
 
 
 def test_precision_is_chosen_by_the_processor_unless_it_is_given():

@@ -24,16 +24,15 @@ def chosen_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in {"cpu", "cuda"}:
-        raise InputError(f"there is no device {name!r}: give auto, cpu or cuda")
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(
             "cuda was asked for, but torch finds no CUDA device here: give --device cpu"
         )
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()  # many names are known, few of them lead to numbers
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise InputError(f"there is no device {name!r}: give auto, cpu or cuda") from error
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return device
