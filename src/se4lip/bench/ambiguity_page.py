@@ -27,7 +27,7 @@ _COLUMNS = {
 _TEXT = """# Do features tell what the lips tell?
 
 `se4lip bench ambiguity` on {dataset}: {train} clips train the linear maps, {validation} choose
-their penalty, {test} held-out clips are judged.
+their penalty and how many main axes of eight rows they see, {test} held-out clips are judged.
 
 {table}
 
