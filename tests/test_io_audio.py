@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recordings import flash, onset_s, record, tone, wav
-from se4lip.io.audio import _believed, _placed, iter_speech, read_speech, write_wav
+from se4lip.io.audio import _on_one_clock, _placed, iter_speech, read_speech, write_wav
 from se4lip.types import InputError, Speech
 
 
@@ -93,7 +93,9 @@ def test_recordings_chained_in_one_file_are_heard_one_after_the_other(tmp_path):
 def laid(*stamped, origin_s=None):
     """Which tenths of a second come out, of blocks of a tenth with these stamps; 0 is silence."""
     blocks = [(time_s, np.full(10, n + 1, np.float32)) for n, time_s in enumerate(stamped)]
-    out = np.concatenate(list(_placed(_believed(blocks, 100), 100, origin_s, "a")))
+    out = np.concatenate(
+        list(_placed(_on_one_clock(blocks, 100, origin_s is None, "a"), 100, origin_s, "a"))
+    )
     return out[::10].astype(int).tolist()
 
 

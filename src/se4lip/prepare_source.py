@@ -127,7 +127,7 @@ def _is_still_there(recording: Path, entry: SourceEntry) -> bool:
     try:
         size_bytes = recording.stat().st_size
         return size_bytes == entry.size_bytes and sha256_of(recording) == entry.sha256
-    except OSError:
+    except (OSError, InputError):
         return False
 
 

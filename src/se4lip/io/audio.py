@@ -82,7 +82,8 @@ def iter_from(
         first = next(sounds, None)
         if first is None:
             raise InputError(f"{path} holds no audio samples: fetch or record it again")
-        timed = _believed(itertools.chain([first], sounds), rate_hz)
+        sounds = itertools.chain([first], sounds)
+        timed = _on_one_clock(sounds, rate_hz, origin_s is None, path)
         blocks = _placed(timed, rate_hz, origin_s, path)
         heard = False
         to_hz = to_hz or rate_hz
@@ -202,31 +203,39 @@ def _downmix(layout: av.AudioLayout) -> Float32[np.ndarray, " C"]:
     return weights / weights.sum()
 
 
-def _believed(
-    blocks: Iterable[tuple[float | None, Block]], rate_hz: int
+def _on_one_clock(
+    blocks: Iterable[tuple[float | None, Block]], rate_hz: int, alone: bool, path: Path | str
 ) -> Iterator[tuple[float | None, Block]]:
     """The same, without time stamps that lie far off and that the next block does not go on from:
-    one wild stamp is an error, two that fit each other are a pause or another recording's clock."""
+    one wild stamp is an error, two that fit each other are a pause or another recording's clock.
+
+    Recordings that were joined as they are (chained Ogg, MPEG-TS) may each start their clock anew.
+    Sound ``alone`` then goes on where it was; where it must stay with pictures that is refused.
+    """
     held: tuple[float, Block] | None = None
-    ended_s: float | None = None
+    ended_s: float | None = None  # by the clock of the file
+    later_s = 0.0  # by which a clock that started anew lies behind the first
     for time_s, samples in blocks:
-        if held is not None:
+        if held is not None and ended_s is not None:
             first_s, first = held
-            end_s = first_s + len(first) / rate_hz
-            goes_on = time_s is None or abs(time_s - end_s) < _FITS_S
-            if goes_on or ended_s is None:
-                ended_s = first_s
-            yield (first_s if goes_on else None), first
-            ended_s, held = ended_s + len(first) / rate_hz, None
-        far = CLOCK_GOES_BACK_S
-        if time_s is not None and ended_s is not None and abs(time_s - ended_s) > far:
-            held = time_s, samples
-            continue
-        yield time_s, samples
+            held, length_s = None, len(first) / rate_hz
+            if time_s is None or abs(time_s - first_s - length_s) < _FITS_S:
+                if first_s < ended_s and not alone:
+                    raise InputError(joined_recordings(path, "sound", ended_s - first_s))
+                later_s += max(0.0, ended_s - first_s)
+                ended_s = first_s + length_s
+                yield first_s + later_s, first
+            else:
+                ended_s += length_s
+                yield None, first
         if time_s is not None:
+            if ended_s is not None and abs(time_s - ended_s) > CLOCK_GOES_BACK_S:
+                held = time_s, samples
+                continue
             ended_s = time_s
         if ended_s is not None:
             ended_s += len(samples) / rate_hz
+        yield (None if time_s is None else time_s + later_s), samples
     if held is not None:
         yield None, held[1]
 
@@ -237,25 +246,9 @@ def _placed(
     origin_s: float | None,
     path: Path | str,
 ) -> Iterator[Block]:
-    """Blocks laid end to end from the origin on; gaps become silence, overlaps are dropped.
-
-    Recordings that were joined as they are (chained Ogg, MPEG-TS) may each start their clock anew.
-    Sound alone then goes on where it was; where it must stay with pictures that is refused.
-    """
+    """Blocks laid end to end from the origin on; gaps become silence, overlaps are dropped."""
     position = 0  # samples since the origin that are already out
-    alone = origin_s is None
-    ended_s: float | None = None
-    later_s = 0.0  # by which a clock that started anew lies behind the first
     for time_s, samples in blocks:
-        if time_s is not None:
-            time_s += later_s
-            if ended_s is not None and time_s < ended_s - CLOCK_GOES_BACK_S:
-                if not alone:
-                    raise InputError(joined_recordings(path, "sound", ended_s - time_s))
-                later_s, time_s = later_s + ended_s - time_s, ended_s
-            ended_s = time_s
-        if ended_s is not None:
-            ended_s += len(samples) / rate_hz
         if origin_s is None:
             origin_s = time_s
         if time_s is not None and origin_s is not None:

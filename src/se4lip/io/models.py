@@ -28,11 +28,12 @@ def cache_folder() -> Path:
     if chosen:
         return Path(chosen)
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "se4lip"
+        return _home() / "Library" / "Caches" / "se4lip"
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "se4lip"
-    elsewhere = os.environ.get("XDG_CACHE_HOME")
-    return (Path(elsewhere) if elsewhere else _home() / ".cache") / "se4lip"
+        elsewhere, usual = os.environ.get("LOCALAPPDATA"), Path("AppData", "Local")
+    else:
+        elsewhere, usual = os.environ.get("XDG_CACHE_HOME"), Path(".cache")
+    return (Path(elsewhere) if elsewhere else _home() / usual) / "se4lip"
 
 
 def _home() -> Path:
