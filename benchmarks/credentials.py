@@ -14,9 +14,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from se4lip.inspect_video import inspect_video
 from se4lip.io.certificates import chosen_certificate
 from se4lip.io.credentials import Origin, Seal
+from se4lip.synthesis.inspect_video import inspect_video
 
 
 def noise_video(path: Path, megabytes: float) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
-from se4lip.evaluate_avatar import has_look
+from se4lip.evaluation.avatar import has_look
 from se4lip.head.base import Motion
 from se4lip.head.nerf.head import NerfHead, Shortcut
 from se4lip.io.dataset import Dataset, open_dataset

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from se4lip.demo import shipped_speech
 from se4lip.io.audio import read_speech
+from se4lip.synthesis.demo import shipped_speech
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from browser import browser

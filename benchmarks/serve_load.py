@@ -24,8 +24,8 @@ import time
 import aiohttp
 import numpy as np
 
-from se4lip.demo import shipped_speech
 from se4lip.io.audio import read_speech
+from se4lip.synthesis.demo import shipped_speech
 from se4lip.web.messages import read_frame
 
 RATE_HZ, CHUNK = 16_000, 320

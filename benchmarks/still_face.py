@@ -20,13 +20,13 @@ import numpy as np
 from PIL import Image
 
 from se4lip.audio.voice_activity import speech_frames
+from se4lip.evaluation.watch import watch
 from se4lip.io.dataset import open_dataset
 from se4lip.io.video import read_frames
 from se4lip.io.video_writing import write_video
 from se4lip.metrics import landmarks
-from se4lip.prepare import mediapipe_tracker
+from se4lip.prepare.dataset import mediapipe_tracker
 from se4lip.train.split import clips_of
-from se4lip.watch import watch
 
 # Mean head speed along each axis, px of a 256-px face per frame.
 SPEEDS_PX256 = (0.0, 0.3, 0.8)

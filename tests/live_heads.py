@@ -12,7 +12,7 @@ from se4lip.encoder.speech import SpeechEncoder, SpeechEncoderConfig
 from se4lip.encoder.streaming import SpeechStream
 from se4lip.head.base import Motion
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
-from se4lip.live_stream import LiveStream
+from se4lip.synthesis.live_stream import LiveStream
 from se4lip.types import Camera
 
 WIDTH, CODES = 8, 3

@@ -18,10 +18,10 @@ from se4lip.bench.memory import Memory
 from se4lip.bench.record import options, table
 from se4lip.commands.bench import _named
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
-from se4lip.evaluate import EvaluateConfig
+from se4lip.evaluation.rendered_takes import beside
+from se4lip.evaluation.video import EvaluateConfig
 from se4lip.io import dataset as store
 from se4lip.io.dataset import open_dataset
-from se4lip.rendered_takes import beside
 from se4lip.train.avatar_material import Take, folds_of
 from se4lip.types import InputError
 

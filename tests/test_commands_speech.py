@@ -14,15 +14,15 @@ from recordings import flash, record, tone, wav
 from se4lip import cli
 from se4lip.artifacts.encoder import encoder_identity, save_encoder
 from se4lip.commands import speak as speak_command
-from se4lip.encode_speech import encode, encode_file, encode_to_file
 from se4lip.encoder.lips import LipEncoderConfig
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.encoder.speech import SpeechEncoderConfig
-from se4lip.inspect_video import inspect_video
 from se4lip.io.audio import write_wav
 from se4lip.io.feature_notes import Author, author_of
 from se4lip.io.video import probe_video
 from se4lip.io.weights import save_weights
+from se4lip.synthesis.encode_speech import encode, encode_file, encode_to_file
+from se4lip.synthesis.inspect_video import inspect_video
 from se4lip.types import Speech
 
 

@@ -15,7 +15,7 @@ from recordings import record
 from se4lip import cli
 from se4lip.artifacts.encoder import save_encoder
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
-from se4lip.evaluate import EvaluateConfig, evaluate_video
+from se4lip.evaluation.video import EvaluateConfig, evaluate_video
 from se4lip.face.tracker import Face
 from se4lip.io.judges import SYNCNET
 from se4lip.metrics import landmarks

@@ -15,12 +15,12 @@ from se4lip import cli
 from se4lip.artifacts.avatar import load_avatar
 from se4lip.artifacts.encoder import save_encoder
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
-from se4lip.evaluate import EvaluateConfig
-from se4lip.evaluate_avatar import curves, drawn_on, evaluate_avatar, frames_learned
+from se4lip.evaluation.avatar import curves, drawn_on, evaluate_avatar, frames_learned
+from se4lip.evaluation.rendered_takes import Rendered
+from se4lip.evaluation.video import EvaluateConfig
 from se4lip.face.tracker import Face
 from se4lip.io.dataset import open_dataset
 from se4lip.metrics.report import FIGURES
-from se4lip.rendered_takes import Rendered
 from se4lip.train.avatar import train_avatar
 from se4lip.train.avatar_material import Take, takes_of
 from se4lip.types import InputError
@@ -232,7 +232,7 @@ def test_frames_that_an_avatar_learned_from_are_told(made, monkeypatch, capsys) 
         assert frames_learned(avatar, data, take) == len(take)
         half = Take(take.clip, take.stop - 3, take.stop + 50)
         assert frames_learned(avatar, data, half) == 3
-    monkeypatch.setattr("se4lip.evaluate_avatar.frames_learned", lambda *_: 7)
+    monkeypatch.setattr("se4lip.evaluation.avatar.frames_learned", lambda *_: 7)
     assert command(made, monkeypatch, "--most-takes", 1) == 0
     assert f"7 of {FRAMES} frames are such as this avatar learned from" in capsys.readouterr().err
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from se4lip import cli
-from se4lip import evaluate_judge as examining
 from se4lip.artifacts.judge import judge_gate, judge_header, save_judge
-from se4lip.evaluate_judge import ExamConfig, ExamRow, evaluate_judge, needed_speech_s
+from se4lip.evaluation import judge as examining
+from se4lip.evaluation.judge import ExamConfig, ExamRow, evaluate_judge, needed_speech_s
 from se4lip.io.dataset import ClipEntry, Index, SourceEntry, write_clip, write_index
 from se4lip.metrics.judge import Judge, JudgeConfig
 from se4lip.metrics.judge_lips import DISTANCES, SHAPES

@@ -7,8 +7,8 @@ import pytest
 
 from recordings import wav
 from se4lip.cli import main
-from se4lip.evaluate_languages import Lips, evaluate_languages, judged
-from se4lip.evaluate_silence import SilenceConfig, evaluate_silence
+from se4lip.evaluation.languages import Lips, evaluate_languages, judged
+from se4lip.evaluation.silence import SilenceConfig, evaluate_silence
 from se4lip.metrics.closure import Phone
 from se4lip.metrics.phones import letter
 

@@ -12,8 +12,8 @@ from onnx import numpy_helper
 from se4lip.audio.spectrogram import SpectrogramConfig
 from se4lip.audio.timebase import Window
 from se4lip.encoder.streaming import encode_offline
-from se4lip.export_check import encode_with, session, stream_with
-from se4lip.export_encoder import encoder_graph, step_graph
+from se4lip.export.check import encode_with, session, stream_with
+from se4lip.export.encoder import encoder_graph, step_graph
 from small_models import SMALL, small_encoder, sound
 
 WARM_UP = {"warm_up_frames": "1"}

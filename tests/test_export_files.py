@@ -12,13 +12,14 @@ import onnx
 import pytest
 import torch
 
-from se4lip import cli, export_check
-from se4lip import export as exporting
+from se4lip import cli
 from se4lip.artifacts.encoder import encoder_identity, load_encoder
 from se4lip.encoder.streaming import encode_offline
-from se4lip.export import TOLERANCE, export_onnx
-from se4lip.export_check import session, trial_sounds
-from se4lip.export_encoder import encoder_graph, step_graph
+from se4lip.export import check as export_check
+from se4lip.export import files as exporting
+from se4lip.export.check import session, trial_sounds
+from se4lip.export.encoder import encoder_graph, step_graph
+from se4lip.export.files import TOLERANCE, export_onnx
 from se4lip.io.audio import write_wav
 from se4lip.io.dataset import ClipEntry, Index, SourceEntry, write_clip, write_index
 from se4lip.io.weights import save_weights

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from se4lip.export_check import deform_both, session
-from se4lip.export_head import deformation_graph
+from se4lip.export.check import deform_both, session
+from se4lip.export.head import deformation_graph
 from se4lip.head.hearing import hear, start_hearing
 from se4lip.head.speech_window import FUTURE_CONTEXT, PAST_CONTEXT
-from se4lip.live_stream import LOOKAHEAD_FRAMES
+from se4lip.synthesis.live_stream import LOOKAHEAD_FRAMES
 from small_models import small_avatar
 
 

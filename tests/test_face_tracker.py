@@ -11,7 +11,7 @@ import pytest
 from se4lip.face.tracker import MediaPipeTracker
 from se4lip.io.files import sha256_of
 from se4lip.io.video import read_frames
-from se4lip.prepare import mediapipe_tracker, prepare
+from se4lip.prepare.dataset import mediapipe_tracker, prepare
 from se4lip.types import InputError
 
 SHARED = Path(__file__).parents[2] / "shared"

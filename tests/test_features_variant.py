@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import puppet
-from se4lip import speak_audio
 from se4lip.artifacts.avatar import load_avatar
 from se4lip.bench.ablation_task import Budget, Heard, digest, load_pair, teach
 from se4lip.bench.variants import SHIPPED, full_cross
 from se4lip.encoder.speech import SpeechEncoder, SpeechEncoderConfig
 from se4lip.features.catalogue import load_features
 from se4lip.features.variant import Variant, VariantEncoder, weights_in
+from se4lip.synthesis import speak_audio
 from se4lip.train.avatar import train_avatar
 from se4lip.train.avatar_noise import NoiseConfig
 from se4lip.train.listener import listener_of_avatar

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from recordings import flash, record, tone, wav
-from se4lip.inspect_video import inspect_video
 from se4lip.io import credentials
 from se4lip.io.certificates import chosen_certificate
 from se4lip.io.pictures import SYNTHETIC, labelled
 from se4lip.io.video import read_frames
 from se4lip.io.video_writing import write_video
+from se4lip.synthesis.inspect_video import inspect_video
 from se4lip.types import Speech
 from signed_videos import ORIGIN, PARTS, SECOND, make, run
 

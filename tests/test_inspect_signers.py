@@ -9,10 +9,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from se4lip.inspect_video import inspect_video
 from se4lip.io import credentials
 from se4lip.io.certificates import chosen_certificate, data_folder, own_certificate_authority
 from se4lip.io.video_writing import write_video
+from se4lip.synthesis.inspect_video import inspect_video
 from se4lip.types import InputError
 from signed_videos import files, issued, key_pem, make, pem, run
 

@@ -17,7 +17,7 @@ from se4lip.encoder import streaming
 from se4lip.encoder.speech import SpeechEncoder, SpeechEncoderConfig
 from se4lip.encoder.streaming import SpeechStream
 from se4lip.head.speech_window import FUTURE_CONTEXT
-from se4lip.live_stream import LiveStream
+from se4lip.synthesis.live_stream import LiveStream
 
 HOURS_S = 8 * 3600
 FRAMES = HOURS_S * 25

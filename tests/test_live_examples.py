@@ -15,7 +15,7 @@ import pytest
 
 import se4lip
 from live_heads import live_stream
-from se4lip.live_head import LiveHead
+from se4lip.synthesis.live_head import LiveHead
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RATE = 24_000
@@ -252,7 +252,7 @@ def test_pipecat_does_not_wait_for_a_head_that_failed(pipecat_head, monkeypatch)
         await head.setup(types.SimpleNamespace(audio_out_sample_rate=RATE))
         await head.process_frame(KINDS["StartFrame"](), None)
         await head.process_frame(SpokenFrame(TONE.tobytes(), 16_000, 1), None)
-        monkeypatch.setattr("se4lip.live_stream.LiveStream.draw", fail)
+        monkeypatch.setattr("se4lip.synthesis.live_stream.LiveStream.draw", fail)
         await head.process_frame(SpokenFrame(TONE.tobytes(), RATE, 1), None)
         await asyncio.wait_for(head.process_frame(KINDS["TTSStoppedFrame"](), None), 5)
         await head.process_frame(KINDS["CancelFrame"](), None)

@@ -10,8 +10,8 @@ import pytest
 
 from live_heads import PlainHead, live_stream, noise
 from se4lip.audio import resample as resampling
-from se4lip.live_head import LiveConfig, LiveHead
-from se4lip.live_stream import LOOKAHEAD_FRAMES
+from se4lip.synthesis.live_head import LiveConfig, LiveHead
+from se4lip.synthesis.live_stream import LOOKAHEAD_FRAMES
 from se4lip.types import InputError
 
 CHUNK = 320  # 20 ms at 16 kHz

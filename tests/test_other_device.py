@@ -14,9 +14,9 @@ from elsewhere import elsewhere
 from recordings import wav
 from se4lip.artifacts.avatar import load_avatar
 from se4lip.artifacts.encoder import load_encoder
-from se4lip.evaluate_avatar import drawn_on
+from se4lip.evaluation.avatar import drawn_on
 from se4lip.io.video import probe_video
-from se4lip.speak_audio import speak
+from se4lip.synthesis.speak_audio import speak
 from se4lip.train.avatar import train_avatar
 from se4lip.train.encoder import train_encoder
 from test_train_avatar_nerf import RECIPE as NERF

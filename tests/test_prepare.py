@@ -16,7 +16,7 @@ from se4lip import cli
 from se4lip.commands import prepare as commands
 from se4lip.io.dataset import open_dataset, read_index
 from se4lip.io.pictures import read_picture
-from se4lip.prepare import PrepareConfig, prepare
+from se4lip.prepare.dataset import PrepareConfig, prepare
 from se4lip.types import InputError
 
 BOX = (40, 20, 60, 80)
@@ -268,7 +268,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(tmp_path):
 import resource, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from faces import DrawnFaceTracker
-from se4lip.prepare import prepare
+from se4lip.prepare.dataset import prepare
 from se4lip.types import InputError
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
@@ -387,7 +387,7 @@ import resource, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from faces import face_at
-from se4lip.prepare import PrepareConfig, prepare
+from se4lip.prepare.dataset import PrepareConfig, prepare
 class Fixed:
     name = "fixed"
     def track(self, rgb):

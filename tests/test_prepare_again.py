@@ -14,7 +14,7 @@ import pytest
 from faces import DrawnFaceTracker, draw
 from se4lip.io.dataset import open_dataset, read_index, set_av_offset
 from se4lip.io.files import only_one
-from se4lip.prepare import PrepareConfig
+from se4lip.prepare.dataset import PrepareConfig
 from se4lip.types import InputError
 from test_prepare import clip_bytes, run, said, talk
 
@@ -195,7 +195,7 @@ def test_a_killed_run_leaves_no_workers_and_goes_on_where_it_stopped(tmp_path):
 import functools, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from faces import DrawnFaceTracker
-from se4lip import prepare as module
+from se4lip.prepare import dataset as module
 module._SAVE_EVERY_S = 0.0
 if __name__ == "__main__":
     module.prepare([{str(tmp_path / "v")!r}], {str(tmp_path / "set")!r}, workers=2,

@@ -13,12 +13,12 @@ from faces import mask
 from se4lip.artifacts.encoder import save_encoder
 from se4lip.artifacts.judge import save_judge, store_gate
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
-from se4lip.evaluate import EvaluateConfig
+from se4lip.evaluation.rendered_takes import Rendered, Tally
+from se4lip.evaluation.video import EvaluateConfig
 from se4lip.metrics import landmarks
 from se4lip.metrics.closure import Phone
 from se4lip.metrics.judge import Gate, Judge, JudgeConfig
 from se4lip.metrics.syncnet import SyncNet
-from se4lip.rendered_takes import Rendered, Tally
 from se4lip.train.avatar_material import Take
 from se4lip.types import FaceTrack
 

@@ -15,11 +15,11 @@ from recordings import wav
 from se4lip import cli
 from se4lip.artifacts.avatar import SHIPPED, avatar_file
 from se4lip.artifacts.encoder import encoder_identity
-from se4lip.demo import shipped_speech
 from se4lip.io.models import cache_folder
 from se4lip.io.video import probe_video, read_clip_speech, read_frames
 from se4lip.io.video_writing import write_video
 from se4lip.io.weights import read_header
+from se4lip.synthesis.demo import shipped_speech
 from se4lip.types import Speech
 
 SHARED_MODEL = Path(__file__).parents[2] / "shared" / "models" / "face_landmarker.task"

@@ -15,19 +15,19 @@ import torch
 from faces import DrawnFaceTracker, draw
 from recordings import record, tone
 from se4lip import cli
-from se4lip import evaluate_encoder as evaluating
-from se4lip import sync_dataset as syncing
 from se4lip.audio.timebase import Window
 from se4lip.commands import sync as commands
 from se4lip.encoder.lips import LipEncoderConfig
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.encoder.speech import SpeechEncoderConfig
+from se4lip.evaluation import encoder as evaluating
+from se4lip.evaluation import sync_dataset as syncing
+from se4lip.evaluation.sync_video import SyncReport, SyncVerdictConfig, judge_sync
+from se4lip.evaluation.watch import Watched, watch
 from se4lip.io.dataset import ClipEntry, Index, SourceEntry, open_dataset, write_clip, write_index
 from se4lip.metrics.sync import SyncReading
-from se4lip.sync_video import SyncReport, SyncVerdictConfig, judge_sync
 from se4lip.train.split import clips_of
 from se4lip.types import FaceTrack, InputError
-from se4lip.watch import Watched, watch
 from se4lip.wording import lateness
 
 CODE = 16
@@ -305,7 +305,7 @@ def reading(**changes):
     ],
 )
 def test_the_verdict_follows_from_the_reading(tmp_path, monkeypatch, found, verdict, offset):
-    from se4lip import sync_video
+    from se4lip.evaluation import sync_video
 
     rows = torch.zeros(50, CODE)
     monkeypatch.setattr(sync_video, "embed_video", lambda *_: (rows, rows))
@@ -329,7 +329,7 @@ def test_the_verdict_follows_from_the_reading(tmp_path, monkeypatch, found, verd
 def test_short_videos_are_told_how_far_was_searched(
     frames, late, verdict, reason, tmp_path, monkeypatch
 ):
-    from se4lip import sync_video
+    from se4lip.evaluation import sync_video
 
     rows = torch.randn(frames + 40, 64, generator=torch.Generator().manual_seed(0))
     speech, lips = rows[20 - late : 20 - late + frames], rows[20 : 20 + frames]
@@ -395,7 +395,7 @@ def test_a_second_that_chance_may_have_read_is_told_as_such(tmp_path, monkeypatc
 
 
 def test_the_bar_of_sync_moves_to_its_end(tmp_path, monkeypatch):
-    from se4lip import sync_video
+    from se4lip.evaluation import sync_video
 
     monkeypatch.setattr(sync_video, "load_encoder", lambda path: sync_video_encoder())
     shares = []

@@ -23,7 +23,7 @@ from se4lip.io.video import iter_heard, probe_video, read_frames
 from se4lip.io.weights import load_weights, save_weights
 from se4lip.mesh import LIPS, OUTER_LIPS
 from se4lip.metrics.landmarks import correlation
-from se4lip.speak_audio import mouth_codes, speak
+from se4lip.synthesis.speak_audio import mouth_codes, speak
 from se4lip.train import avatar_again, avatar_wary
 from se4lip.train.avatar import train_avatar
 from se4lip.train.avatar_again import make_wary, relisten

@@ -9,14 +9,14 @@ import torch
 import puppet
 from se4lip.artifacts.avatar import load_avatar, save_avatar
 from se4lip.cli import main
-from se4lip.export import export_onnx
+from se4lip.export.files import export_onnx
 from se4lip.face.pose import apply, project_px
 from se4lip.head.nerf.head import NerfHead
 from se4lip.io.dataset import open_dataset
 from se4lip.io.video import probe_video
 from se4lip.io.weights import load_weights, save_weights
 from se4lip.mesh import OUTER_LIPS
-from se4lip.speak_audio import speak
+from se4lip.synthesis.speak_audio import speak
 from se4lip.train.avatar import AvatarRecipe, train_avatar
 from se4lip.train.avatar_again import relisten
 from se4lip.train.avatar_material import MaterialConfig

@@ -11,8 +11,8 @@ import pytest
 import browser as browsers
 from recordings import wav
 from se4lip.artifacts.avatar import load_avatar
-from se4lip.demo import shipped_speech
 from se4lip.io.audio import read_speech
+from se4lip.synthesis.demo import shipped_speech
 from se4lip.web.server import ServeConfig, serving
 
 pytestmark = pytest.mark.slow

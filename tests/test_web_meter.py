@@ -14,7 +14,7 @@ import pytest
 import browser as browsers
 from live_heads import PlainHead, live_stream
 from recordings import wav
-from se4lip.live_head import LiveHead
+from se4lip.synthesis.live_head import LiveHead
 from se4lip.web.server import ServeConfig, serving
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from aiohttp import WSMsgType
 from browser import patience
 from live_heads import PlainHead, live_stream, noise
 from se4lip.io.page import page_files
-from se4lip.live_head import LiveHead
+from se4lip.synthesis.live_head import LiveHead
 from se4lip.web import messages
 from se4lip.web.server import ServeConfig, serving
 

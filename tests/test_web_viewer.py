@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from live_heads import PlainHead, live_stream
-from se4lip.live_head import LiveHead
+from se4lip.synthesis.live_head import LiveHead
 from se4lip.web import server as serving
 from se4lip.web.allowance import SAVED_S, Allowance
 from se4lip.web.messages import POLICY, Refused

@@ -18,12 +18,12 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _WHERE = {
-    "encode": "encode_speech",
-    "StreamingEncoder": "encode_speech",
-    "sync": "sync_video",
-    "speak": "speak_audio",
-    "live": "live_head",
-    "LiveConfig": "live_head",
+    "encode": "synthesis.encode_speech",
+    "StreamingEncoder": "synthesis.encode_speech",
+    "sync": "evaluation.sync_video",
+    "speak": "synthesis.speak_audio",
+    "live": "synthesis.live_head",
+    "LiveConfig": "synthesis.live_head",
     "InputError": "types",
 }
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from se4lip.bench import pictures
 from se4lip.bench.record import as_list, table, write_result
-from se4lip.plots import Picture
+from se4lip.evaluation.plots import Picture
 
 OWN = "same speaker"
 FIGURES = {

@@ -24,13 +24,13 @@ from se4lip.bench.judges import Judges
 from se4lip.bench.lips import Asked, agreement, closures
 from se4lip.bench.memory import Memory, digest_of
 from se4lip.bench.record import known
-from se4lip.evaluate_avatar import has_look
+from se4lip.evaluation.avatar import has_look
+from se4lip.evaluation.rendered_takes import Followed, Pictures, Rendered, beside
 from se4lip.face.follow import follow_every_face
 from se4lip.face.tracker import Tracker
 from se4lip.head.base import Motion
 from se4lip.io.dataset import Dataset
 from se4lip.metrics import image, landmarks
-from se4lip.rendered_takes import Followed, Pictures, Rendered, beside
 from se4lip.train.avatar_material import Take, framed_pictures, motion_of, sliced
 from se4lip.train.split import evenly
 from se4lip.types import InputError

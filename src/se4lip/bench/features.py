@@ -35,7 +35,7 @@ from se4lip.bench.judges import loaded
 from se4lip.bench.kinds import NamedFeatures, resolved
 from se4lip.bench.memory import Memory
 from se4lip.bench.record import provenance
-from se4lip.evaluate import EvaluateConfig
+from se4lip.evaluation.video import EvaluateConfig
 from se4lip.face.tracker import Tracker
 from se4lip.io.dataset import open_dataset
 from se4lip.io.files import writable_folder

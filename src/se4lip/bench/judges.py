@@ -13,12 +13,12 @@ import torch
 from se4lip.artifacts.judge import judge_gate, judge_header, load_judge
 from se4lip.bench import judged
 from se4lip.bench.memory import digest_of
-from se4lip.evaluate import EvaluateConfig, lpips_network
-from se4lip.evaluate_sync import enough_face, syncnet_network
+from se4lip.evaluation.rendered_takes import Rendered, Side, judged_rows, syncnet_score_of
+from se4lip.evaluation.sync import enough_face, syncnet_network
+from se4lip.evaluation.video import EvaluateConfig, lpips_network
 from se4lip.metrics import image, syncnet
 from se4lip.metrics.judge import Gate, Judge
 from se4lip.metrics.lpips import Lpips
-from se4lip.rendered_takes import Rendered, Side, judged_rows, syncnet_score_of
 from se4lip.types import InputError
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from se4lip.plots import Picture, drawn
+from se4lip.evaluation.plots import Picture, drawn
 
 _COLUMNS = 5  # axes beside each other
 

@@ -9,8 +9,8 @@ import tyro
 from se4lip.artifacts.avatar import Renderer, load_avatar
 from se4lip.commands.shared import run
 from se4lip.commands.trained import tell_trained
+from se4lip.evaluation.sync_dataset import dataset_offsets
 from se4lip.metrics.sync import FRAME_MS
-from se4lip.sync_dataset import dataset_offsets
 from se4lip.train.avatar import AvatarRecipe
 from se4lip.train.avatar import train_avatar as train
 from se4lip.train.avatar_again import make_wary

@@ -12,7 +12,7 @@ from se4lip.bench.ambiguity_figures import AmbiguityConfig
 from se4lip.bench.features import compare_features
 from se4lip.bench.features_config import FeaturesConfig
 from se4lip.commands.shared import progress, run
-from se4lip.prepare import mediapipe_tracker
+from se4lip.prepare.dataset import mediapipe_tracker
 
 
 def ambiguity(arguments: list[str]) -> int | None:

@@ -7,9 +7,9 @@ from typing import Annotated
 import tyro
 
 from se4lip.commands.shared import print_json, progress, run
-from se4lip.demo import demo as show
-from se4lip.demo import shipped_speech
 from se4lip.io.audio import promised_duration_s
+from se4lip.synthesis.demo import demo as show
+from se4lip.synthesis.demo import shipped_speech
 
 
 def demo(arguments: list[str]) -> int | None:

@@ -7,11 +7,11 @@ import tyro
 
 from se4lip.commands.shared import print_json, progress, run
 from se4lip.dropin import PROFILES, describe, feature_files, file_names
-from se4lip.encode_speech import encode_file, encode_to_file
 from se4lip.io.audio import promised_duration_s
 from se4lip.io.feature_files import free, place_in_dataset, write
 from se4lip.io.feature_notes import note_of
 from se4lip.io.files import writable_folder
+from se4lip.synthesis.encode_speech import encode_file, encode_to_file
 from se4lip.types import InputError
 from se4lip.wording import counted
 

@@ -8,10 +8,10 @@ from rich.table import Table
 
 from se4lip.commands.shared import print_json, print_table, progress, run
 from se4lip.commands.trained import tell_trained
-from se4lip.evaluate_encoder import evaluate_encoder as evaluate
+from se4lip.evaluation.encoder import evaluate_encoder as evaluate
+from se4lip.evaluation.plots import matrix_picture
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
-from se4lip.plots import matrix_picture
 from se4lip.train.encoder import EncoderRecipe
 from se4lip.train.encoder import train_encoder as train
 from se4lip.train.split import Split

@@ -7,13 +7,13 @@ import tyro
 from rich.table import Table
 
 from se4lip.commands.shared import print_json, print_table, progress, run
-from se4lip.evaluate import EvaluateConfig
-from se4lip.evaluate import evaluate_video as judge_video
+from se4lip.evaluation.video import EvaluateConfig
+from se4lip.evaluation.video import evaluate_video as judge_video
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.io.video import probe_video
 from se4lip.metrics.report import Report, Value
-from se4lip.prepare import mediapipe_tracker
+from se4lip.prepare.dataset import mediapipe_tracker
 
 NO_FACE = 3  # exit code, as of `se4lip sync` where it cannot tell
 

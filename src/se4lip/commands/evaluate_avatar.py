@@ -9,19 +9,19 @@ from rich.table import Table
 
 from se4lip.commands.evaluate import NO_FACE
 from se4lip.commands.shared import print_json, print_table, progress, run
-from se4lip.evaluate import EvaluateConfig
-from se4lip.evaluate_avatar import Driver, side_by_side, side_by_side_origin
-from se4lip.evaluate_avatar import curves as curves_of
-from se4lip.evaluate_avatar import evaluate_avatar as judge
-from se4lip.evaluate_avatar import sheet as sheet_of
+from se4lip.evaluation.avatar import Driver, side_by_side, side_by_side_origin
+from se4lip.evaluation.avatar import curves as curves_of
+from se4lip.evaluation.avatar import evaluate_avatar as judge
+from se4lip.evaluation.avatar import sheet as sheet_of
+from se4lip.evaluation.plots import need_matplotlib
+from se4lip.evaluation.rendered_takes import Rendered, sound_of
+from se4lip.evaluation.video import EvaluateConfig
 from se4lip.io.dataset import open_dataset
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.io.video_writing import writable_video, write_video
 from se4lip.metrics.report import FIGURES
-from se4lip.plots import need_matplotlib
-from se4lip.prepare import mediapipe_tracker
-from se4lip.rendered_takes import Rendered, sound_of
+from se4lip.prepare.dataset import mediapipe_tracker
 from se4lip.train.log import say
 from se4lip.train.split import Split
 from se4lip.types import at_least_one

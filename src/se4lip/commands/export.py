@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from se4lip.commands.shared import print_json, progress, run
-from se4lip.export import export_onnx
+from se4lip.export.files import export_onnx
 from se4lip.train.split import Split
 
 

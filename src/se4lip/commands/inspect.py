@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from se4lip.commands.shared import print_json, run
-from se4lip.inspect_video import inspect_video
+from se4lip.synthesis.inspect_video import inspect_video
 
 EXIT_CODES = {"holds": 0, "broken": 1, "none": 3}
 

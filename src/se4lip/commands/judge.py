@@ -8,8 +8,8 @@ from rich.table import Table
 
 from se4lip.commands.shared import print_json, print_table, progress, run
 from se4lip.commands.trained import tell_trained
-from se4lip.evaluate_judge import ExamConfig
-from se4lip.evaluate_judge import evaluate_judge as examine
+from se4lip.evaluation.judge import ExamConfig
+from se4lip.evaluation.judge import evaluate_judge as examine
 from se4lip.train.judge import JudgeRecipe
 from se4lip.train.judge import train_judge as train
 from se4lip.train.split import Split

@@ -8,14 +8,14 @@ import tyro
 from rich.table import Table
 
 from se4lip.commands.shared import print_json, print_table, progress, run
-from se4lip.evaluate_languages import evaluate_languages as judge_languages
-from se4lip.evaluate_silence import SilenceConfig
-from se4lip.evaluate_silence import evaluate_silence as judge_silence
+from se4lip.evaluation.languages import evaluate_languages as judge_languages
+from se4lip.evaluation.plots import languages_picture
+from se4lip.evaluation.silence import SilenceConfig
+from se4lip.evaluation.silence import evaluate_silence as judge_silence
 from se4lip.io.audio import promised_duration_s
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
-from se4lip.plots import languages_picture
-from se4lip.prepare import mediapipe_tracker
+from se4lip.prepare.dataset import mediapipe_tracker
 
 
 def evaluate_silence(arguments: list[str]) -> int | None:

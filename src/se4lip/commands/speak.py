@@ -8,10 +8,10 @@ import tyro
 
 from se4lip.artifacts.avatar import avatar_file, load_avatar
 from se4lip.commands.shared import print_json, progress, run
-from se4lip.evaluate_avatar import drawn_on
+from se4lip.evaluation.avatar import drawn_on
 from se4lip.head.nerf.head import Shortcut
 from se4lip.io.audio import promised_duration_s
-from se4lip.speak_audio import speak as say
+from se4lip.synthesis.speak_audio import speak as say
 from se4lip.types import FRAME_RATE_HZ
 
 

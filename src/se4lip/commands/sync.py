@@ -6,15 +6,20 @@ from typing import Annotated
 import tyro
 
 from se4lip.commands.shared import print_json, progress, run
+from se4lip.evaluation.plots import sync_picture
+from se4lip.evaluation.sync_dataset import (
+    OffsetConfig,
+    SourceOffset,
+    dataset_offsets,
+    store_offsets,
+)
+from se4lip.evaluation.sync_video import SyncVerdictConfig
+from se4lip.evaluation.sync_video import sync as measure
 from se4lip.io.files import writable_files
 from se4lip.io.pictures import save_picture
 from se4lip.io.video import probe_video
 from se4lip.metrics.sync import FRAME_MS
-from se4lip.plots import sync_picture
-from se4lip.prepare import mediapipe_tracker
-from se4lip.sync_dataset import OffsetConfig, SourceOffset, dataset_offsets, store_offsets
-from se4lip.sync_video import SyncVerdictConfig
-from se4lip.sync_video import sync as measure
+from se4lip.prepare.dataset import mediapipe_tracker
 from se4lip.train.split import Split
 from se4lip.types import InputError
 from se4lip.wording import lateness

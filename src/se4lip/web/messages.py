@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from se4lip.live_work import LiveFrame
+from se4lip.synthesis.live_work import LiveFrame
 
 LONGEST_TEXT = 1000  # characters
 LONGEST_S = 1.0  # of sound in a message

@@ -25,9 +25,9 @@ import numpy as np
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
 from se4lip.io.page import page_files
-from se4lip.live_head import live, stream_of
-from se4lip.live_stream import LOOKAHEAD_FRAMES
-from se4lip.live_work import LiveConfig
+from se4lip.synthesis.live_head import live, stream_of
+from se4lip.synthesis.live_stream import LOOKAHEAD_FRAMES
+from se4lip.synthesis.live_work import LiveConfig
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError, within
 from se4lip.web.messages import LARGEST_MESSAGE
 from se4lip.web.viewer import House, attend, picture_writer

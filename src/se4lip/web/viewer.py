@@ -20,8 +20,8 @@ from jaxtyping import UInt8
 
 from se4lip.artifacts.avatar import Avatar
 from se4lip.io.pictures import jpeg_bytes, labelled
-from se4lip.live_head import LiveHead
-from se4lip.live_work import LiveConfig
+from se4lip.synthesis.live_head import LiveHead
+from se4lip.synthesis.live_work import LiveConfig
 from se4lip.web.allowance import Allowance
 from se4lip.web.messages import (
     BROKEN,

@@ -15,7 +15,7 @@ from se4lip.metrics.sync import SyncReading
 from se4lip.types import FRAME_RATE_HZ, InputError
 
 if TYPE_CHECKING:
-    from se4lip.evaluate_languages import Voice
+    from se4lip.evaluation.languages import Voice
 
 Picture = UInt8[np.ndarray, "H W 3"]
 

@@ -20,8 +20,8 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.artifacts.judge import judge_gate, load_judge
 from se4lip.audio.voice_activity import speech_in_frames
-from se4lip.evaluate import EvaluateConfig, lpips_network
-from se4lip.evaluate_sync import enough_face, syncnet_network
+from se4lip.evaluation.sync import enough_face, syncnet_network
+from se4lip.evaluation.video import EvaluateConfig, lpips_network
 from se4lip.face.contour import lip_contour
 from se4lip.face.follow import follow_every_face, where_seen
 from se4lip.face.lips import crop_lips, image_from_lips_transforms

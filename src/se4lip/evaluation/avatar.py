@@ -19,7 +19,10 @@ import torch
 from jaxtyping import UInt8
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
-from se4lip.evaluate import EvaluateConfig
+from se4lip.evaluation.lips_of_head import lip_landmarks
+from se4lip.evaluation.plots import Curve, curves_picture
+from se4lip.evaluation.rendered_takes import Rendered, Tally, beside
+from se4lip.evaluation.video import EvaluateConfig
 from se4lip.face.follow import follow_every_face
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.face.tracker import Tracker
@@ -27,11 +30,8 @@ from se4lip.io.credentials import Origin
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.phones import read_phones
 from se4lip.io.pictures import contact_sheet
-from se4lip.lips_of_head import lip_landmarks
 from se4lip.metrics import closure
 from se4lip.metrics.landmarks import lip_aperture
-from se4lip.plots import Curve, curves_picture
-from se4lip.rendered_takes import Rendered, Tally, beside
 from se4lip.train.avatar_material import Take, framed_pictures, motion_of, sliced, takes_of
 from se4lip.train.devices import chosen_device
 from se4lip.train.listener import Listener, listener_of_avatar

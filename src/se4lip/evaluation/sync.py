@@ -18,15 +18,15 @@ from torch import Tensor
 
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.artifacts.judge import judge_gate, load_judge
+from se4lip.evaluation.sync_video import SyncVerdictConfig, embed_video
+from se4lip.evaluation.watch import Watched
 from se4lip.io import judges
 from se4lip.metrics import syncnet
 from se4lip.metrics.judge import judge_rows, read_judge
 from se4lip.metrics.judge_lips import face_motion
 from se4lip.metrics.report import Figure, judged
 from se4lip.metrics.sync import SyncReading, measure_offset
-from se4lip.sync_video import SyncVerdictConfig, embed_video
 from se4lip.types import FRAME_RATE_HZ, InputError
-from se4lip.watch import Watched
 
 
 def sync_figures(

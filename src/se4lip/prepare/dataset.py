@@ -25,8 +25,8 @@ from se4lip.io.dataset import Index, SkippedEntry, SourceEntry
 from se4lip.io.files import existing_file, is_temporary, only_one, sha256_of, writable_folder
 from se4lip.io.models import FACE_LANDMARKER_SHA256, face_landmarker
 from se4lip.io.pictures import contact_sheet, save_picture
-from se4lip.prepare_pool import TrackerFactory, worked
-from se4lip.prepare_source import Job, PrepareConfig
+from se4lip.prepare.pool import TrackerFactory, worked
+from se4lip.prepare.source import Job, PrepareConfig
 from se4lip.types import FRAME_RATE_HZ, InputError
 
 # fmt: off

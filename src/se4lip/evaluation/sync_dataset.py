@@ -16,6 +16,7 @@ from torch import Tensor
 
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.encoder.model import SE4Lip
+from se4lip.evaluation.sync_video import SyncVerdictConfig, Verdict, beyond
 from se4lip.io.dataset import Dataset, open_dataset, read_index, set_av_offsets
 from se4lip.metrics.sync import (
     FRAME_MS,
@@ -24,7 +25,6 @@ from se4lip.metrics.sync import (
     read_similarity,
     similarity_by_sound,
 )
-from se4lip.sync_video import SyncVerdictConfig, Verdict, beyond
 from se4lip.train.split import Split, clips_of, evenly
 from se4lip.train.validation import Probe
 from se4lip.types import FRAME_RATE_HZ, InputError, within

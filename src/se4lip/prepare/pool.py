@@ -16,7 +16,7 @@ import torch
 
 from se4lip.face.tracker import Tracker
 from se4lip.io.dataset import SourceEntry
-from se4lip.prepare_source import Job, prepare_source
+from se4lip.prepare.source import Job, prepare_source
 from se4lip.types import InputError
 
 TrackerFactory = Callable[[], Tracker]

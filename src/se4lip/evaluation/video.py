@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from se4lip.evaluate_sync import sync_figures
+from se4lip.evaluation.sync import sync_figures
+from se4lip.evaluation.watch import Watched, same_length, watch
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.face.tracker import Tracker
 from se4lip.io import judges
@@ -27,7 +28,6 @@ from se4lip.metrics import closure, image, landmarks
 from se4lip.metrics.lpips import Backbone, Lpips
 from se4lip.metrics.report import Figure, Report, compared, judged, mean_known
 from se4lip.types import InputError
-from se4lip.watch import Watched, same_length, watch
 
 _BATCH_FRAMES = 8
 _SHEET_COLUMNS = 8

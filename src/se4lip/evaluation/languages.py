@@ -18,10 +18,10 @@ from jaxtyping import Bool, Float
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
 from se4lip.audio.voice_activity import speech_in_frames
+from se4lip.evaluation.lips_of_head import codes_heard, lip_landmarks
 from se4lip.face.tracker import Tracker
 from se4lip.io.audio import read_speech
 from se4lip.io.phones import read_phones
-from se4lip.lips_of_head import codes_heard, lip_landmarks
 from se4lip.metrics.closure import ClosureCounts, Phone, count_closures, frames_of
 from se4lip.metrics.landmarks import lip_aperture, lip_width
 from se4lip.metrics.phones import BILABIAL, OTHER_LABIAL, ROUNDED, SPREAD

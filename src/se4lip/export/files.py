@@ -20,7 +20,7 @@ from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity, load_enc
 from se4lip.encoder.model import SE4Lip
 from se4lip.encoder.speech import SpeechEncoder
 from se4lip.encoder.streaming import encode_offline
-from se4lip.export_check import (
+from se4lip.export.check import (
     OnnxSpeech,
     deform_both,
     encode_with,
@@ -28,13 +28,13 @@ from se4lip.export_check import (
     stream_with,
     trial_sounds,
 )
-from se4lip.export_encoder import encoder_graph, step_graph, warm_up_frames
-from se4lip.export_head import deformation_graph
+from se4lip.export.encoder import encoder_graph, step_graph, warm_up_frames
+from se4lip.export.head import deformation_graph
+from se4lip.export.onnx_graph import OPSET
 from se4lip.head.splat.head import SplatHead
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import writable_folder, write_bytes
 from se4lip.metrics.sync import OffsetCounts
-from se4lip.onnx_graph import OPSET
 from se4lip.train.split import Split, check_split, clips_of
 from se4lip.train.validation import Probe, count_offsets
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError

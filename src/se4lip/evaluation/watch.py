@@ -26,7 +26,7 @@ from se4lip.face.follow import (
 )
 from se4lip.face.tracker import Tracker
 from se4lip.io.video import probe_video, read_clip_speech, read_frames
-from se4lip.prepare_source import told
+from se4lip.prepare.source import told
 from se4lip.types import FaceTrack, InputError
 
 # Encoders pad the sound and repeat or drop a last frame; more than this is another clip.

@@ -20,9 +20,9 @@ from jaxtyping import Float32
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
 from se4lip.audio.ambience import KEPT_OUT, KINDS, ambience, at_level
+from se4lip.evaluation.lips_of_head import codes_heard, lip_landmarks
 from se4lip.face.tracker import Tracker
 from se4lip.io.audio import read_speech
-from se4lip.lips_of_head import codes_heard, lip_landmarks
 from se4lip.metrics.landmarks import STILL_PX256, lip_moves_px256
 from se4lip.train.listener import listener_of_avatar
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Speech, within

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from se4lip.export.onnx_graph import Graph, array, int64
 from se4lip.head.gate import (
     CERTAIN_ROWS,
     NOISE_LIMIT,
@@ -24,7 +25,6 @@ from se4lip.head.speech_window import WINDOW, SpeechWindow
 from se4lip.head.splat.deform import CHANGES, COLOUR, LOG_SCALE, MEAN, OPACITY, Branch
 from se4lip.head.splat.head import SplatHead
 from se4lip.head.sway import FARTHEST, Sway, turn_and_place
-from se4lip.onnx_graph import Graph, array, int64
 
 
 def deformation_graph(head: SplatHead) -> Graph:

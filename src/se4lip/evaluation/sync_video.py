@@ -15,13 +15,13 @@ from torch import Tensor
 from se4lip.artifacts.encoder import load_encoder
 from se4lip.encoder.model import SE4Lip
 from se4lip.encoder.streaming import encode_offline
+from se4lip.evaluation.watch import Watched, watch
 from se4lip.face.contour import lip_contour
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.face.tracker import Tracker
 from se4lip.metrics.sync import SyncConfig, SyncReading, measure_offset, sync_timeline
-from se4lip.prepare import mediapipe_tracker
+from se4lip.prepare.dataset import mediapipe_tracker
 from se4lip.types import SAMPLE_RATE_HZ, FaceTrack
-from se4lip.watch import Watched, watch
 from se4lip.wording import counted
 
 Verdict = Literal["in-sync", "out-of-sync", "cannot-tell"]

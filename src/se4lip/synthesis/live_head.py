@@ -27,8 +27,8 @@ from se4lip.artifacts.avatar import Avatar, load_avatar
 from se4lip.artifacts.encoder import encoder_identity, load_encoder
 from se4lip.encoder.streaming import SpeechStream, checked_samples
 from se4lip.features.catalogue import OURS
-from se4lip.live_stream import LiveStream
-from se4lip.live_work import LiveConfig, LiveFrame, LiveWork
+from se4lip.synthesis.live_stream import LiveStream
+from se4lip.synthesis.live_work import LiveConfig, LiveFrame, LiveWork
 from se4lip.types import InputError
 
 T = TypeVar("T")

@@ -14,14 +14,14 @@ from jaxtyping import Float, Float32, Int, UInt8
 
 from se4lip.artifacts.avatar import SHIPPED, Avatar, load_avatar
 from se4lip.audio.spectrogram import SpectrogramConfig, log_power, power_spectrogram
-from se4lip.encode_speech import encode
 from se4lip.face.pose import apply, project_px
 from se4lip.head.motion import there_and_back
 from se4lip.io.files import writable_folder
 from se4lip.io.pictures import contact_sheet, save_picture
 from se4lip.io.video import iter_heard, read_frames
 from se4lip.mesh import LIPS
-from se4lip.speak_audio import speak
+from se4lip.synthesis.encode_speech import encode
+from se4lip.synthesis.speak_audio import speak
 from se4lip.types import FRAME_RATE_HZ
 
 Picture = UInt8[np.ndarray, "H W 3"]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
-from se4lip.live_stream import LOOKAHEAD_FRAMES, Due, LiveStream
+from se4lip.synthesis.live_stream import LOOKAHEAD_FRAMES, Due, LiveStream
 from se4lip.types import FRAME_RATE_HZ, within
 
 FRAME_S = 1 / FRAME_RATE_HZ

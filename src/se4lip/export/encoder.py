@@ -17,7 +17,7 @@ from torch.nn import functional
 from se4lip.audio.spectrogram import SpectrogramConfig, power_spectrogram
 from se4lip.audio.timebase import COLUMN_HOP, COLUMNS_PER_FRAME
 from se4lip.encoder.speech import SpeechEncoder
-from se4lip.onnx_graph import END, Graph, Shape, array, int64
+from se4lip.export.onnx_graph import END, Graph, Shape, array, int64
 from se4lip.types import SAMPLES_PER_FRAME
 
 

@@ -1,0 +1,1 @@
+"""What a video, a head or an encoder is worth: the verbs ``sync`` and ``evaluate``."""

@@ -1,0 +1,1 @@
+"""Recordings become data sets: video -> landmarks -> lip crops."""
