@@ -133,7 +133,8 @@ class AblationTask:
             middles = slice(first - CENTRE, frames - 1 - CENTRE, budget.stride)
             quiet, middle = silent[:, middles], contour[:, middles]
             whole = torch.ones_like(quiet)
-            contrast = self.module.contrast(speech, lips, whole, quiet, budget.stride)
+            moments = torch.arange(first, frames - 1, budget.stride).expand(quiet.shape)
+            contrast = self.module.contrast(speech, lips, whole, quiet, moments)
             auxiliary = functional.smooth_l1_loss(self.module.read(speech) * 10, middle)
         self.steps += 1
         self.windows += quiet.numel()

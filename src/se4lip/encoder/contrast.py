@@ -44,30 +44,33 @@ class Contrast(nn.Module):
         lips: Float[Tensor, "B T D"],
         valid: Bool[Tensor, "B T"],
         silent: Bool[Tensor, "B T"],
-        stride: int = 1,
+        moment: Float[Tensor, "B T"],
+        clip: Int[Tensor, " B"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Mean loss over valid windows, which lie ``stride`` frames apart.
+        """Mean loss over valid windows, each ``moment`` frames into its clip.
 
-        Silence is never told from silence: it all looks the same.
+        Rows of ``clip`` that are equal are parts of one clip, which may overlap; without it each is
+        a clip of its own. Silence is never told from silence: it all looks the same.
         """
         scale = self.log_scale.exp().clamp(max=1 / self.config.smallest_temperature)
         batch, frames = valid.shape
         flat = batch * frames
         logits = scale * speech.reshape(flat, -1) @ lips.reshape(flat, -1).T
-        clip = torch.arange(batch, device=valid.device).repeat_interleave(frames)
-        moment = stride * torch.arange(frames, device=valid.device).repeat(batch)
+        clip = torch.arange(batch) if clip is None else clip
+        clip = clip.to(valid.device).repeat_interleave(frames)
+        moment = moment.to(valid.device).flatten()
         ignored = ignored_pairs(clip, moment, valid.flatten(), silent.flatten(), self.config)
         same_clip = clip[:, None] == clip
         # A silent window has no moment of its own to be found at, only speech to be told from.
         rows = valid.flatten()
-        within = _symmetric(logits.masked_fill(ignored | ~same_clip, -torch.inf), rows)
+        in_clip = _symmetric(logits.masked_fill(ignored | ~same_clip, -torch.inf), rows)
         across = _symmetric(logits.masked_fill(ignored, -torch.inf), rows)
-        return (1 - self.config.across_clips) * within + self.config.across_clips * across
+        return (1 - self.config.across_clips) * in_clip + self.config.across_clips * across
 
 
 def ignored_pairs(
     clip: Int[Tensor, " N"],
-    moment: Int[Tensor, " N"],
+    moment: Float[Tensor, " N"],
     valid: Bool[Tensor, " N"],
     silent: Bool[Tensor, " N"],
     config: ContrastConfig,

@@ -106,6 +106,10 @@ class Stretches:
     def __getitem__(self, rows: slice) -> Stretches:
         return Stretches(self.clip[rows], self.start[rows], self.speed[rows])
 
+    def moments(self, count: int, stride: int) -> Float[Tensor, "B count"]:
+        """How many frames into its clip each ``stride``-th frame of a stretch lies."""
+        return self.start[:, None] + self.speed[:, None] * stride * torch.arange(count)
+
 
 def draw_stretches(
     corpus_frames: Int[Tensor, " clips"],
@@ -116,7 +120,7 @@ def draw_stretches(
 ) -> Stretches:
     """Clips in proportion to their length, speeds log-uniform for half of them, starts uniform.
 
-    No clip comes twice, for its moments would be negatives of themselves, unless there are too few.
+    No clip comes twice, unless there are too few of them.
     """
     few = len(corpus_frames) < batch
     clip = torch.multinomial(corpus_frames.float(), batch, replacement=few, generator=generator)

@@ -158,7 +158,8 @@ class EncoderTask:
             read_off = whole & tracked[:, None]
             auxiliary = (error * read_off).sum() / read_off.sum().clamp(min=1)
             parts = (speech, lip_embedding, whole, quiet)
-            contrast = model.contrast(*map(gathered, parts), recipe.window_stride)
+            moments = stretches.moments(recipe.windows_per_clip, recipe.window_stride)
+            contrast = model.contrast(*map(gathered, parts), moments, stretches.clip)
         figures = {}
         if step % recipe.loop.log_every == 0:
             figures = {"contrast": contrast.item(), "auxiliary": auxiliary.item()}
@@ -198,7 +199,7 @@ def _unused(name: str, names: Collection[str]) -> str:
 
 
 def set_spectrum_statistics(module: SE4Lip, corpus: Corpus) -> None:
-    """Mean and spread of the training speech, from a thousand frames spread over the corpus."""
+    """Mean and spread of the training speech, from 256 seconds spread over the corpus."""
     speech = module.speech
     length = 16_000
     starts = torch.linspace(0, max(0, len(corpus.samples) - length), 256).long()
