@@ -62,8 +62,16 @@ def test_a_file_to_evaluate_is_a_video(tmp_path, monkeypatch, capsys):
     video.touch()
     assert cli.main(["evaluate", str(video), "--json"]) == 0
     assert seen == [(cli.VERBS["evaluate video"], [str(video), "--json"])]
-    assert cli.main(["evaluate", str(tmp_path / "gone.mp4")]) == 2
+    assert cli.main(["evaluate", "encodr", "grid"]) == 2
     assert capsys.readouterr().err.startswith("se4lip: evaluate what? One of: se4lip evaluate ")
+
+
+@pytest.mark.parametrize("gone", ["gone.mp4", "folder/gone"])
+def test_a_mistyped_file_to_evaluate_is_told_as_a_file(gone, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["evaluate", gone]) == 2
+    said = capsys.readouterr().err
+    assert gone in said and "evaluate what?" not in said
 
 
 @pytest.mark.parametrize("typed", ["evaluate {}", "sync {}", "prepare {} -o set"])

@@ -440,6 +440,8 @@ def test_what_is_for_the_other_kind_of_input_is_refused(tmp_path, capsys):
     folder = data_set(tmp_path / "set", 2, 0)
     assert cli.main(["sync", str(folder), "-o", str(tmp_path / "a.png")]) == 2
     assert "is a data set, and -o draws the seconds of one video" in capsys.readouterr().err
+    assert cli.main(["sync", str(folder), "--face-landmarker", "model.task"]) == 2
+    assert "whose faces are tracked already" in capsys.readouterr().err
     for flags in (["--store"], ["--split", "test"], ["--least-lead", "3"]):
         assert cli.main(["sync", str(tmp_path / "talk.mp4"), *flags]) == 2
         assert "are for data sets, and" in " ".join(capsys.readouterr().err.split())

@@ -160,7 +160,7 @@ def _dispatch(given: list[str]) -> int:
                 return _load(verb)(given[words:]) or 0
             except SystemExit as ended:  # tyro, after --help
                 return ended.code if isinstance(ended.code, int) else 2
-    if given[0] == "evaluate" and len(given) > 1 and Path(given[1]).is_file():
+    if given[0] == "evaluate" and len(given) > 1 and _is_file_name(given[1]):
         return _dispatch(["evaluate", "video", *given[1:]])  # what else is there to ask of a file
     longer = [name for name in VERBS if name.startswith(f"{given[0]} ")]
     if longer and given[1:] in (["-h"], ["--help"]):
@@ -169,6 +169,11 @@ def _dispatch(given: list[str]) -> int:
     if longer:
         raise InputError(f"{given[0]} what? One of: {', '.join(f'se4lip {n}' for n in longer)}")
     raise InputError(f"{given[0]!r} is no command; one of {', '.join(VERBS)} is needed")
+
+
+def _is_file_name(word: str) -> bool:
+    """Of a file that is there, or that was meant to be."""
+    return Path(word).is_file() or Path(word).suffix != "" or os.sep in word
 
 
 def _load(verb: Verb) -> Callable[[list[str]], int | None]:

@@ -19,7 +19,7 @@ from se4lip.evaluation.video import EvaluateConfig, lpips_network
 from se4lip.metrics import image, syncnet
 from se4lip.metrics.judge import Gate, Judge
 from se4lip.metrics.lpips import Lpips
-from se4lip.types import InputError
+from se4lip.types import FRAME_RATE_HZ, InputError
 
 T = TypeVar("T")
 _BATCH_FRAMES = 8
@@ -73,7 +73,7 @@ class Judges:
         if self.second is None:
             return self.why["second judge"]
         try:
-            self.gate.check(speech_frames / 25, shortest_frames / 25)
+            self.gate.check(speech_frames / FRAME_RATE_HZ, shortest_frames / FRAME_RATE_HZ)
         except InputError as error:
             return str(error)
         return ""

@@ -59,10 +59,11 @@ def train_avatar(arguments: list[str]) -> int | None:
                 (docs/features.md), or a folder of NAME.npy, [T, D] for each clip.
             feature_weights: Where the weights of those features are, if not where they are looked
                 for.
-            split: Which recordings train: of ten, one tests, one validates, eight train; or all.
+            split: What trains: of ten recordings one tests, one validates, eight train; fewer are
+                each cut in time, the last tenth tests, the tenth before validates; or all.
             videos: Where the recordings are now, if they have moved.
             seen: An avatar of this person whose looks to keep: only hearing is learned anew.
-            device: auto, cpu or cuda; what --seen learns is learned on the CPU.
+            device: Where pictures are learned: auto, cpu or cuda. Hearing is learned on the CPU.
             name: The avatar's name.
             also_heard: Data sets of the same lips in other voices (examples/other_voices.py), so
                 that other voices move the lips as well.

@@ -61,8 +61,9 @@ def prepare(arguments: list[str]) -> int | None:
         if json:
             print_json({"dataset": out, **asdict(done)})
             return
+        minutes = done.frames / FRAME_RATE_HZ / 60
         print(
-            f"{counted(done.clips, 'clip')}, {done.frames / 25 / 60:.1f} minutes in {out} "
+            f"{counted(done.clips, 'clip')}, {minutes:.1f} minutes in {out} "
             f"({len(done.skipped)} skipped, {counted(done.filled_frames, 'frame')} filled in)\n"
             f"look at {done.contact_sheet}"
         )

@@ -59,6 +59,11 @@ def sync(arguments: list[str]) -> int | None:
                 raise InputError(
                     f"{video} is a data set, and -o draws the seconds of one video: leave it out"
                 )
+            if face_landmarker is not None:
+                raise InputError(
+                    f"{video} is a data set, whose faces are tracked already: leave "
+                    "--face-landmarker out"
+                )
             return _sync_dataset(video, encoder, store, split, offsets, json)
         if store or split != "all" or offsets != OffsetConfig():
             raise InputError(

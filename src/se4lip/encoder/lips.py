@@ -96,9 +96,10 @@ class LipEncoder(nn.Module):
         keep_picture: Bool[Tensor, " B"] | None = None,
         keep_contour: Bool[Tensor, " B"] | None = None,
         stride: int = 1,
-    ) -> Float[Tensor, "B T-frames+1 D"]:
-        """Embeddings of every ``stride``-th whole window. ``keep_*`` blank one branch of a clip.
+    ) -> Float[Tensor, "B windows D"]:
+        """Embeddings of every ``stride``-th of the ``T - frames + 1`` whole windows.
 
+        ``keep_*`` blank one branch of a clip.
         ``pictures`` are grey, about zero mean and unit spread (``standardize``).
         """
         if keep_picture is None:
@@ -117,7 +118,7 @@ class LipEncoder(nn.Module):
 
     def _seen(
         self, pictures: Float[Tensor, "B T H W"], stride: int
-    ) -> Float[Tensor, "B T-frames+1 D"]:
+    ) -> Float[Tensor, "B windows D"]:
         """What every ``stride``-th window of pictures says."""
         x = functional.conv3d(
             pictures[:, None], self.stem.weight, stride=(stride, 2, 2), padding=(0, 2, 2)

@@ -45,9 +45,10 @@ _SHEET_COLUMNS = 8
 
 @dataclass(frozen=True)
 class AvatarReport:
-    """Means over frames, the frames of all takes together; jitter, motion in silence and sync by
-    the encoder and by SyncNet are means over takes. ``real_`` is the real video under the same
-    judge. A figure that could not be computed is NaN, and ``not_computed`` says why.
+    """Means over frames, the frames of all takes together; jitter, motion in silence and the
+    confidence and distance of the encoder and of SyncNet are means over takes, their offsets
+    medians. ``real_`` is the real video under the same judge. A figure that could not be computed
+    is NaN, and ``not_computed`` says why.
 
     ``frames_learned`` counts those that the avatar learned from, as far as its file says.
     ``silent_moving_share_told`` is what the head's mouth codes make the lips do, which a tracker

@@ -179,7 +179,8 @@ class _Questions:
             asked, clips = asked + 1, clips + len(group)
             found = self.offset(group, shift - whole) - self.own_offset_frames + whole
             right += abs(found - shift) <= config.tolerance_frames
-        return ExamRow(dataset, speech_s, right / asked, asked, clips / asked, frames / 25, most)
+        clip_s = frames / FRAME_RATE_HZ
+        return ExamRow(dataset, speech_s, right / asked, asked, clips / asked, clip_s, most)
 
     def group(self, speech_s: float, generator: np.random.Generator) -> list[int] | None:
         """Clips in random order until they hold ``speech_s`` of speech; None if all do not."""

@@ -21,7 +21,7 @@ from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.face.tracker import Tracker
 from se4lip.metrics.sync import SyncConfig, SyncReading, measure_offset, sync_timeline
 from se4lip.prepare.dataset import mediapipe_tracker
-from se4lip.types import SAMPLE_RATE_HZ, FaceTrack
+from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, FaceTrack
 from se4lip.wording import counted
 
 Verdict = Literal["in-sync", "out-of-sync", "cannot-tell"]
@@ -128,7 +128,7 @@ def judge_sync(
     if len(video) < least:
         return cannot_tell(f"too short: {counted(len(video), 'frame')} of at least {least}")
     speaking = torch.from_numpy(video.speaking() & video.seen)
-    seconds = int(speaking.sum()) / 25
+    seconds = int(speaking.sum()) / FRAME_RATE_HZ
     speech, lips = embed_video(model, video, video.track, on_progress)
     reading = measure_offset(speech, lips, speaking, offsets)
     if reading is None:

@@ -75,7 +75,7 @@ class LearnedHead(nn.Module):
     """What the renderers share: they hear by a `SpeechWindow` and draw frame by frame.
 
     A renderer has a ``config`` with ``camera``, ``feature_width`` and ``speech_hidden``, and a
-    method ``draw``, which is given mouth, eyes, look, pose, pose of the torso and ``size_px``, and
+    method ``draw``, which is given mouth, eyes, look, pose, pose of the torso and ``width_px``, and
     gives colours, sRGB in [0, 1], as in the video.
     """
 

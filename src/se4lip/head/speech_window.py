@@ -36,7 +36,8 @@ class SpeechWindowConfig:
 
 
 class SpeechWindow(nn.Module):
-    """Features ``[T, D]`` to codes ``[T, K]``. Rows beyond the ends are the first and the last."""
+    """Features ``[T, D]`` to codes ``[T, K]``. Rows beyond the ends are the first and the last;
+    the attention's own convolution alone, one row to either side, sees zeros there."""
 
     feature_mean: Tensor
     feature_scale: Tensor

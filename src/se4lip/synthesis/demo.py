@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 from se4lip.artifacts.avatar import SHIPPED, Avatar, load_avatar
 from se4lip.audio.spectrogram import SpectrogramConfig, log_power, power_spectrogram
 from se4lip.face.pose import apply, project_px
+from se4lip.features.catalogue import OURS, load_features
 from se4lip.head.motion import there_and_back
 from se4lip.io.files import writable_folder
 from se4lip.io.pictures import contact_sheet, save_picture
@@ -22,7 +23,7 @@ from se4lip.io.video import iter_heard, read_frames
 from se4lip.mesh import LIPS
 from se4lip.synthesis.encode_speech import encode
 from se4lip.synthesis.speak_audio import speak
-from se4lip.types import FRAME_RATE_HZ
+from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
 Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -83,7 +84,7 @@ def speech_becoming_lips(
     lips."""
     samples = next(iter_heard(audio, longest_s)).samples  # of hours, only what is drawn
     samples = np.pad(samples, (0, max(0, _SHORTEST_SAMPLES - len(samples))))
-    features = encode(samples, 16_000)[: int(longest_s * FRAME_RATE_HZ)]
+    features = _heard(avatar, samples)[: int(longest_s * FRAME_RATE_HZ)]
     spectrogram = SpectrogramConfig()
     columns = log_power(power_spectrogram(torch.from_numpy(samples), spectrogram), spectrogram)
     chosen = np.linspace(0, len(features) - 1, 2 * _FRAMES + 1).round().astype(int)[1::2]
@@ -100,13 +101,21 @@ def speech_becoming_lips(
                 [_heat_map(columns.numpy().T[::-1], 150)],
             ),
             (
-                f"SE4Lip features: {features.shape[1]} numbers 25 times a second (24 main axes)",
+                f"{'SE4Lip' if avatar.encoder.features == OURS else avatar.encoder.features} "
+                f"features: {features.shape[1]} numbers 25 times a second (24 main axes)",
                 [_heat_map(_main_axes(features, 24).T, 96)],
             ),
             ("the head they move (synthetic)", [_small(frame, side) for frame in frames]),
             ("its lips", [_small(mouth, side) for mouth in _mouths(avatar, frames, chosen)]),
         ]
     )
+
+
+def _heard(avatar: Avatar, samples: Float32[np.ndarray, " S"]) -> Float32[np.ndarray, "T D"]:
+    """The features that ``avatar`` listens to."""
+    if avatar.encoder.features == OURS:
+        return encode(samples, SAMPLE_RATE_HZ)
+    return load_features(avatar.encoder.features)(samples)
 
 
 def _mouths(

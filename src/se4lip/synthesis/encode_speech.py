@@ -14,6 +14,8 @@ from se4lip.io.feature_notes import Author, features_writer, writable_features
 from se4lip.io.video import iter_heard
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
+_CHUNK_S = 30.0
+
 
 class StreamingEncoder(SpeechStream):
     """Lip features while somebody speaks: ``init``, ``step``, ``finish`` (see ``SpeechStream``).
@@ -54,7 +56,7 @@ def encode_file(
 
     ``progress`` is called with the seconds done so far.
     """
-    return np.concatenate(list(_encoded(audio, encoder, progress)))
+    return np.concatenate(list(encoded_pieces(audio, encoder, _CHUNK_S, progress)))
 
 
 def encode_to_file(
@@ -73,7 +75,7 @@ def encode_to_file(
     writable_features(out, reading=(audio, encoder))
     identity = encoder_identity(encoder)
     author = Author(identity.features, identity.name, identity.sha256)
-    pieces = _encoded(audio, encoder, progress)
+    pieces = encoded_pieces(audio, encoder, _CHUNK_S, progress)
     piece: np.ndarray | None = next(pieces)  # no file is begun for sound that cannot be read
     assert piece is not None
     rows, width = 0, piece.shape[1]
@@ -85,12 +87,19 @@ def encode_to_file(
     return rows, width
 
 
-def _encoded(
-    audio: Path, encoder: Path | None, progress: Callable[[float], None] | None
-) -> Iterator[Float32[np.ndarray, "t 512"]]:
+def encoded_pieces(
+    audio: Path,
+    encoder: Path | str | None,
+    chunk_s: float,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[Float32[np.ndarray, "t D"]]:
+    """The features of a file piece by piece, the same as all at once.
+
+    Raises: InputError when sound cannot be read, once the first piece is asked for.
+    """
     stream = StreamingEncoder(SAMPLE_RATE_HZ, encoder)
     state, frames = stream.init(), 0
-    for speech in iter_heard(audio, chunk_s=30.0):
+    for speech in iter_heard(audio, chunk_s):
         state, features = stream.step(state, speech.samples)
         frames += len(features)
         if progress:

@@ -17,9 +17,8 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from se4lip.artifacts.avatar import Avatar, load_avatar
-from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity, load_encoder
+from se4lip.artifacts.encoder import EncoderIdentity, encoder_identity
 from se4lip.audio.timebase import frame_count
-from se4lip.encoder.streaming import SpeechStream
 from se4lip.features.catalogue import OURS, load_features
 from se4lip.head.base import Head
 from se4lip.head.hearing import hear_all
@@ -33,7 +32,8 @@ from se4lip.io.files import sha256_of
 from se4lip.io.pictures import SYNTHETIC, labelled
 from se4lip.io.video import iter_heard, read_heard
 from se4lip.io.video_writing import VideoConfig, writable_video, write_video
-from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, InputError
+from se4lip.synthesis.encode_speech import encoded_pieces
+from se4lip.types import FRAME_RATE_HZ, InputError
 from se4lip.wording import counted
 
 Features = Float32[np.ndarray, "T D"]
@@ -192,19 +192,10 @@ def _heard(
     """Features of the kind that ``avatar`` was trained on; only our own come in pieces."""
     if avatar.encoder.features == OURS:
         avatar.check_encoder(encoder_identity(encoder))
-        return _encoded(audio, encoder)
+        return encoded_pieces(audio, encoder, _CHUNK_S)
     kind = load_features(avatar.encoder.features, weights)
     avatar.check_encoder(kind.identity)
     return iter([kind(read_heard(audio).samples)])
-
-
-def _encoded(audio: Path, encoder: Path | str | None) -> Iterator[Features]:
-    stream = SpeechStream(load_encoder(encoder).speech, SAMPLE_RATE_HZ)
-    state = stream.init()
-    for speech in iter_heard(audio, _CHUNK_S):
-        state, found = stream.step(state, speech.samples)
-        yield found
-    yield stream.finish(state)[1]
 
 
 class _Clock:

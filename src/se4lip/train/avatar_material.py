@@ -228,7 +228,7 @@ def gather(
         eye_basis_cm=fit_eyes(points, eyes, mouth),
         spoken=spoken,
         shown=shown,
-        replay=joined(motions, round(config.replay_s * 25)),
+        replay=joined(motions, round(config.replay_s * FRAME_RATE_HZ)),
         look_takes=[takes[i].clip for i in alike],
         reprojection_px=head.reprojection_px,
     )

@@ -52,7 +52,7 @@ from se4lip.train.devices import (
 from se4lip.train.loop import LoopConfig, step_seed, train
 from se4lip.train.split import Split, check_split, clips_of, digest, open_datasets
 from se4lip.train.validation import Probe, probe, probes_of
-from se4lip.types import InputError, within
+from se4lip.types import FRAME_RATE_HZ, InputError, within
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class EncoderTask:
 
     @property
     def _context_columns(self) -> int:
-        return round(self.recipe.context_s * 25) * COLUMNS_PER_FRAME
+        return round(self.recipe.context_s * FRAME_RATE_HZ) * COLUMNS_PER_FRAME
 
     def _powers(self, stretches: Stretches) -> Float[Tensor, "B L F"]:
         """Powers from ``context_s`` before the first speech window to the end of the last."""

@@ -1,8 +1,9 @@
 """How Gaussians follow a code: each has a few directions it can go, a small network says how far.
 
-A branch owns a contiguous run of Gaussians and is driven by one code: the face branch and the
-mouth-interior branch by what is said, the eye branch by blinks, gaze and brows, the look branch by
-hair and light (branches: Li et al. 2024, TalkingGaussian). For frame ``t`` every Gaussian's change
+A branch moves a contiguous run of Gaussians, which may overlap another's, and is driven by one
+code: the face branch and the mouth-interior branch by what is said, the eye branch by blinks, gaze
+and brows, the look branch by hair and light (branches: Li et al. 2024, TalkingGaussian), the
+swaying branch by the head's pose. For frame ``t`` every Gaussian's change
 is a weighted sum of its own learned vectors. The weights, the code itself and a few numbers that a
 small network makes of it, are the same for all, so a frame costs one matrix product.
 """

@@ -4,8 +4,9 @@ Gaussians live in head coordinates at one canonical expression (mouth open, so t
 apart). For each frame the branches change them, the head's pose carries them into the camera, and
 those below the chin follow the head only in part. What no Gaussian covers is the plate.
 
-Order of the Gaussians: mouth interior, lower face, cheeks, eyes and brows, everything else; each
-branch owns one run.
+Order of the Gaussians: mouth interior, lower face, cheeks, eyes and brows, everything else. Each
+branch moves one run of them: what is said the interior, and with the lower face the cheeks; blinks
+the cheeks, eyes and brows; the look all; the head's pose everything else (`head.sway`).
 """
 
 from __future__ import annotations
