@@ -224,6 +224,22 @@ def test_an_encoder_that_knows_is_always_right_and_late_sound_is_always_wrong(tm
     assert all(row.accuracy < 0.01 for row in wrong.rows)  # at a clip's end +2 is no candidate
 
 
+def test_questions_into_which_a_pause_reaches_can_be_left_out(tmp_path):
+    data, phones = data_set(tmp_path / "set", 1, 0), tmp_path / "phones"
+    phones.mkdir()
+    # 100 frames of one sound, two of a pause, 20 of another: five frames of lips fit into them
+    # 96 + 16 times, fifteen 86 + 6 times.
+    said = "0 4 a\n4 4.08 sil\n4.08 4.88 b\n4.88 16 sil\n"
+    (phones / "clip00.txt").write_text(said)
+    everything = evaluating.evaluate_encoder([data]).rows
+    asked = evaluating.evaluate_encoder([data], phones=phones).rows
+    assert [row.questions for row in asked] == [96 + 16, 86 + 6]
+    assert all(few.questions < row.questions for few, row in zip(asked, everything, strict=True))
+    (phones / "clip00.txt").unlink()
+    with pytest.raises(InputError, match=r"clip00\.txt"):
+        evaluating.evaluate_encoder([data], phones=phones)
+
+
 def test_the_matrix_is_of_the_clip_with_most_speech(tmp_path):
     report = evaluating.evaluate_encoder([data_set(tmp_path / "set", 3, 0)])
     name, similarity = report.matrix

@@ -60,6 +60,7 @@ def evaluate_encoder(arguments: list[str]) -> int | None:
         split: Split = "all",
         branch: Literal["both", "picture", "contour"] = "both",
         matrix: Path | None = None,
+        phones: Path | None = None,
         json: bool = False,
     ) -> None:
         """How often the true offset is found among 31, on prepared data sets.
@@ -69,12 +70,14 @@ def evaluate_encoder(arguments: list[str]) -> int | None:
             encoder: Weights to examine, the shipped ones by default.
             split: Which recordings to look at; `test` for the speaker it was trained on.
             branch: Let the lip encoder see only pictures, or only contours.
+            phones: A folder of forced alignments, CLIP.txt with lines of START_S END_S PHONE: leave
+                out questions into which a pause reaches, which energy alone takes for speech.
             matrix: Write the similarity matrix of the clip with most speech to this PNG.
             json: Print the figures as JSON on standard output.
         """
         writable_files(matrix, reading=(encoder,))
         with progress("asking") as (_, advance):
-            report = evaluate(datasets, encoder, split, branch, advance)
+            report = evaluate(datasets, encoder, split, branch, phones, advance)
         if matrix is not None:
             name, similarity = report.matrix
             save_picture(matrix, matrix_picture(similarity, name))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from se4lip.artifacts.encoder import (
     ENCODER_KIND,
@@ -17,7 +18,9 @@ from se4lip.artifacts.encoder import (
     shipped_encoder,
 )
 from se4lip.encoder.model import Branch, SE4Lip
+from se4lip.io.phones import read_phones
 from se4lip.io.weights import read_header
+from se4lip.metrics import closure
 from se4lip.metrics.sync import OffsetCounts
 from se4lip.train.split import Split, check_split, clips_of, open_datasets
 from se4lip.train.validation import Probe, count_offsets
@@ -60,9 +63,14 @@ def evaluate_encoder(
     encoder: Path | None = None,
     split: Split = "all",
     branch: Branch = "both",
+    phones: Path | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> EncoderReport:
     """Choose among 31 offsets inside speech, one frame of tolerance, with 5 and 15 frames of lips.
+
+    What speech is, is told by its energy, which calls some pauses speech. ``phones`` is a folder
+    of forced alignments ``CLIP.txt`` (`io.phones`): questions into whose lips a pause reaches, by
+    these, are not asked.
 
     Raises:
         InputError: no data, or data or weights that cannot be read.
@@ -78,6 +86,8 @@ def evaluate_encoder(
         for k, clip in enumerate(names):  # one in memory at a time
             on_progress((i + k / len(names)) / len(datasets))
             probe = Probe.of(data.clip(clip))
+            if phones is not None:
+                probe = replace(probe, speaking=probe.speaking & _said(phones, clip, probe))
             for context, count in count_offsets(model, [probe], branch=branch).items():
                 totals[context] = totals.get(context, OffsetCounts()) + count
             speech = int(probe.speaking.sum())
@@ -96,6 +106,11 @@ def evaluate_encoder(
             for context, count in totals.items()
         ]
     return EncoderReport(name, sha256, split, branch, rows, best[1:])
+
+
+def _said(folder: Path, clip: str, probe: Probe) -> Bool[Tensor, " T"]:
+    phones = [closure.Phone(*one) for one in read_phones(folder / f"{clip}.txt")]
+    return torch.from_numpy(closure.said_in_frames(phones, len(probe.speaking)))
 
 
 def _matrix(model: SE4Lip, probe: Probe) -> Float[np.ndarray, "T T"]:

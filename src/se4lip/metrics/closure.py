@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from se4lip.metrics.phones import BILABIAL, OTHER_LABIAL, letter
 from se4lip.types import FRAME_RATE_HZ, InputError
@@ -76,6 +76,15 @@ def phones_within(
         for name, begin, end in times
         if begin >= start_s and end <= stop_s + 1 / FRAME_RATE_HZ
     ]
+
+
+def said_in_frames(phones: Iterable[Phone], frames: int) -> Bool[np.ndarray, " {frames}"]:
+    """True for every frame into which a sound reaches that is not silence."""
+    said = np.zeros(frames, bool)
+    for phone in phones:
+        if not phone.is_silence:
+            said[frames_of(phone)] = True
+    return said
 
 
 @dataclass(frozen=True)
