@@ -6,6 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from se4lip import cli
@@ -108,3 +109,16 @@ def test_commands_are_found_wherever_they_stand():
         ["se4lip", "sync", "a.mp4"],
     ]
     assert sum(verb_of(line) is not None for line in typed((ROOT / "README.md").read_text())) > 20
+
+
+def test_the_readmes_python_runs_and_its_comments_hold():
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    encoding, _, files = code.partition("\n\nprint(se4lip.sync(")
+    names: dict = {}
+    exec(encoding, names)
+    assert names["features"].shape == (25, 512)
+    ready = names["ready"]
+    assert ready.shape[1] == 512 and len(ready) > 0
+    np.testing.assert_allclose(ready, names["features"][: len(ready)], atol=1e-4)
+    for called in re.findall(r"se4lip\.(\w+)\(", "se4lip.sync(" + files):
+        assert called in names["se4lip"].__all__
