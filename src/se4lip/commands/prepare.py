@@ -13,6 +13,7 @@ from se4lip.commands.shared import print_json, progress, run
 from se4lip.io.dataset import SourceEntry
 from se4lip.prepare.dataset import PrepareConfig, mediapipe_tracker
 from se4lip.prepare.dataset import prepare as prepare_dataset
+from se4lip.types import FRAME_RATE_HZ
 from se4lip.wording import counted
 
 
