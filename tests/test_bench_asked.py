@@ -118,7 +118,7 @@ def test_a_quick_run_keeps_what_was_named_and_says_what_it_leaves_out():
     assert kept.left_out(whole).startswith("steps 300 in place of 900, train takes 60 in place of")
     dropped = FeaturesConfig().quick()
     assert dropped.left_out(FeaturesConfig()).startswith(
-        "no whisper-tiny.en and no whisper-base, seeds 1 in place of 3"
+        "no whisper-tiny.en and no whisper-base and no phoneme, seeds 1 in place of 3"
     )
     assert whole.left_out(whole) == ""
     with pytest.raises(InputError, match="--seeds 0 was asked for"):

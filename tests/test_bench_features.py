@@ -294,3 +294,8 @@ def test_sets_that_are_missing_are_said_before_anything_is_computed(heads, tmp_p
             *(None, SMALL),
             **SILENT,
         )
+
+
+def test_a_quick_comparison_needs_no_package_that_may_be_absent():
+    assert FeaturesConfig().quick().features == ("se4lip", "logmel", "mfcc")
+    assert FeaturesConfig().quick({"features"}).features == FeaturesConfig().features

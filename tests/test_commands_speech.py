@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -124,6 +125,30 @@ def test_the_list_is_the_value_of_for_and_no_file_name(arguments, listed, capsys
     assert code == (0 if listed else 2)
     assert ("synctalk" in printed) is listed
     assert listed or re.match("se4lip: (cannot read audio|no output was named)", said)
+
+
+def test_a_folder_that_is_not_there_is_no_missing_output(tmp_path, capsys):
+    gone = tmp_path / "gone"
+    code, _, said = run(capsys, "encode", gone, "--for", "er-nerf")
+    assert code == 2 and said.startswith(
+        f"se4lip: cannot read audio {gone}: no such file or directory"
+    )
+
+
+def test_an_encoder_is_found_by_the_folder_of_its_run(encoder, speech, tmp_path, capsys):
+    shutil.copy(encoder, tmp_path / "encoder.safetensors")
+    rows = []
+    for weights in (tmp_path, encoder):
+        assert run(capsys, "encode", speech, "-o", tmp_path / "a.npy", "--encoder", weights)[0] == 0
+        rows.append(np.load(tmp_path / "a.npy"))
+    np.testing.assert_array_equal(*rows)
+
+
+@pytest.mark.parametrize("second_one", ["grid-s1", "head.safetensors"])
+def test_avatar_and_sound_in_the_wrong_order_are_told(second_one, speech, tmp_path, capsys):
+    code, _, said = run(capsys, "speak", speech, second_one, "-o", tmp_path / "out.mp4")
+    assert code == 2
+    assert said == f"se4lip: {second_one} is an avatar and stands second: give AVATAR, then AUDIO\n"
 
 
 @pytest.fixture(scope="module")

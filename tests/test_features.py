@@ -325,8 +325,9 @@ def test_absent_weights_are_named_with_where_to_get_them(name, message, tmp_path
     monkeypatch.setenv("SE4LIP_CACHE", str(tmp_path))
     for variable in ("SE4LIP_AVE", "SE4LIP_DEEPSPEECH"):
         monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as told:
         load_features(name)
+    assert str(told.value).endswith("or give it with --feature-weights")  # which commands have
 
 
 def test_absent_packages_are_named_with_the_extra(monkeypatch):

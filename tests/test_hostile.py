@@ -248,18 +248,20 @@ def broken(fault: str, good, folder):
 
 DATASETS = {
     "no index": "{} is no data set, it has no dataset.json: make one with `se4lip prepare`",
-    "half an index": "data set index {}/dataset.json is damaged, it is not JSON: make it again",
+    "half an index": "data set index {}/dataset.json is damaged, it is not JSON: "
+    "prepare the data set anew, into another folder",
     "newer": "data set {} is of version 9, this se4lip reads up to 1: update se4lip",
     "odd version": "data set {} is damaged, its version is 'two': prepare it again",
     "no clip": "clip {}/clips/take00.safetensors is missing: prepare the data set again",
-    "half a clip": "clip {}/clips/take00.safetensors is damaged: prepare the data set again",
+    "half a clip": "clip {}/clips/take00.safetensors is damaged: delete it and prepare the data "
+    "set again",
     "no clips at all": "",
     "newer clip": "clip {}/clips/take00.safetensors is of version 9, this se4lip reads up to 1: "
     "update se4lip",
     "clip of another length": "clip {}/clips/take00.safetensors is damaged, lips does not fit its "
-    "50 frames: prepare the data set again",
+    "50 frames: delete it and prepare the data set again",
     "NaN in a clip": "clip {}/clips/take00.safetensors is damaged, landmarks_px holds NaN: "
-    "prepare the data set again",
+    "delete it and prepare the data set again",
 }
 
 

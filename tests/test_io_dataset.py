@@ -199,9 +199,10 @@ def test_what_is_no_data_set_is_refused(tmp_path):
     assert said(open_dataset, folder) == f"{file} is no index of a se4lip data set: {make}"
     file.write_text(json.dumps({**good, "sources": [{"name": "a"}]}))
     damaged = f"data set index {file} is damaged"
-    assert said(open_dataset, folder) == f"{damaged}: prepare the data set again"
+    anew = "prepare the data set anew, into another folder"
+    assert said(open_dataset, folder) == f"{damaged}: {anew}"
     file.write_text('{"format": ')
-    assert said(open_dataset, folder) == f"{damaged}, it is not JSON: make it again"
+    assert said(open_dataset, folder) == f"{damaged}, it is not JSON: {anew}"
 
 
 def test_missing_and_damaged_clips_are_refused(tmp_path):
@@ -209,7 +210,7 @@ def test_missing_and_damaged_clips_are_refused(tmp_path):
     data = open_dataset(folder)
     assert said(data.clip, "c") == f"data set {folder} has no clip 'c': see its names"
     file = folder / "clips" / "a.safetensors"
-    again = f"clip {file} is damaged: prepare the data set again"
+    again = f"clip {file} is damaged: delete it and prepare the data set again"
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
     assert said(data.clip, "a") == again
@@ -241,7 +242,7 @@ def test_tensors_of_another_shape_are_refused(name, content, trouble, tmp_path):
     file.write_bytes(safetensors.numpy.save(tensors, metadata))
     why = f"has the shape {trouble} is needed" if trouble else "does not fit its 30 frames"
     assert said(open_dataset(folder).clip, "a") == (
-        f"clip {file} is damaged, {name} {why}: prepare the data set again"
+        f"clip {file} is damaged, {name} {why}: delete it and prepare the data set again"
     )
 
 

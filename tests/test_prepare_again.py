@@ -38,6 +38,27 @@ def test_what_is_done_is_not_done_again(tmp_path):
     assert clip_bytes(tmp_path / "set") == after
 
 
+def test_a_clip_that_was_cut_short_is_prepared_again(tmp_path):
+    for n in range(2):
+        talk(tmp_path / "v" / f"{n}.mp4")
+    run([tmp_path / "v"], tmp_path / "set")
+    before = clip_bytes(tmp_path / "set")
+    for damage in (lambda whole: whole[:1000], lambda whole: b"", lambda whole: b"x" * 2000):
+        clip = tmp_path / "set" / "clips" / "1.safetensors"
+        clip.write_bytes(damage(clip.read_bytes()))
+        assert run([tmp_path / "v"], tmp_path / "set").sources_reused == 1
+        assert clip_bytes(tmp_path / "set") == before
+
+
+def test_an_empty_recording_that_is_named_is_skipped_as_in_a_folder(tmp_path):
+    good, empty = talk(tmp_path / "good.mp4"), tmp_path / "empty.mp4"
+    empty.touch()
+    done = run([good, empty], tmp_path / "set")
+    assert (done.clips, [skip.name for skip in done.skipped]) == (1, ["empty"])
+    with pytest.raises(InputError, match=r"nosuch\.mp4"):
+        run([good, tmp_path / "nosuch.mp4"], tmp_path / "other")
+
+
 def offsets(out: Path) -> dict[str, float]:
     return {entry.name: entry.av_offset_frames for entry in read_index(out).sources}
 

@@ -400,14 +400,19 @@ def test_sync_cannot_tell_whose_lips_they_are(trouble, tmp_path, monkeypatch, ca
 
 
 def test_a_second_that_chance_may_have_read_is_told_as_such(tmp_path, monkeypatch, capsys):
-    found = SyncReport("in-sync", "", reading(offset_frames=0), [reading(lead=0.5), reading()], 2.0)
+    # Weak and otherwise, sure, and weak but as the whole says.
+    seconds = [reading(lead=0.5), reading(), reading(offset_frames=0, lead=0.5)]
+    found = SyncReport("in-sync", "", reading(offset_frames=0), seconds, 3.0)
     monkeypatch.setattr(commands, "mediapipe_tracker", lambda model: DrawnFaceTracker())
     monkeypatch.setattr(commands, "measure", lambda *_, **__: found)
     video = shot(tmp_path / "a.mp4", SHOTS["a cut at 0.80 s"])
     assert cli.main(["sync", str(video)]) == 0
-    first, second, _ = capsys.readouterr().out.splitlines()
+    first, second, third, _ = capsys.readouterr().out.splitlines()
     assert first.endswith("late, by chance perhaps") and second.endswith("late")
-    assert [one["lead"] for one in found.to_json()["timeline"]] == [0.5, 9.0]
+    assert "by chance" not in third
+    timeline = found.to_json()["timeline"]
+    assert [one["lead"] for one in timeline] == [0.5, 9.0, 0.5]
+    assert all(one["offset_ms"] == seconds[0].offset_ms for one in timeline)
 
 
 def test_the_bar_of_sync_moves_to_its_end(tmp_path, monkeypatch):

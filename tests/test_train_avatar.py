@@ -58,6 +58,17 @@ def test_the_puppet_opens_its_mouth_when_the_features_say_so(made):
     assert correlation(gap[80:], opening[80:]) > 0.95  # the last fifth was kept out of training
 
 
+def test_another_persons_head_is_not_taken_for_this_ones(made, tmp_path):
+    folder, _, _ = made
+    with pytest.raises(InputError, match="grid-s1 is the head of another person than data set"):
+        relisten(
+            *(folder / "dataset", tmp_path / "run", RECIPE, "grid-s1"),
+            features=folder / "features",
+            report=lambda text: None,
+        )
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
 def test_lips_in_other_voices_are_heard_beside_its_own(made, tmp_path):
     folder, file, _ = made
     recipe = replace(RECIPE, speech=replace(RECIPE.speech, steps=20, validate_every=20))

@@ -147,6 +147,17 @@ def test_who_asks_twice_is_not_kept_waiting():
         signal.signal(signal.SIGINT, before)
 
 
+def test_options_that_changed_are_told_as_they_are_typed(tmp_path):
+    def recipe(steps):
+        return {"recipe": {"clips_per_step": 4, "loop": {"steps": steps}}, "of": "this"}
+
+    run(tmp_path, identity=recipe(20))
+    with pytest.raises(InputError, match=r"of a run with other --loop\.steps \(20, now 30\): give"):
+        run(tmp_path, identity=recipe(30))
+    with pytest.raises(InputError, match=r"with other of, --loop\.steps \(20, now 30\): give"):
+        run(tmp_path, identity=recipe(30) | {"of": "that"})
+
+
 def test_a_checkpoint_of_another_run_is_not_overwritten(tmp_path):
     run(tmp_path)
     before = (tmp_path / f"{CHECKPOINT}.safetensors").read_bytes()

@@ -41,6 +41,15 @@ class Remembered(Protocol[T]):
     def __call__(self, path: Path | str | None = None) -> T: ...
 
 
+def file_of(given: Path | str | None, shipped: Path) -> Path:
+    """The weights file ``given``, that in the folder of the run which wrote it, or the ``shipped``
+    one, whose name they share."""
+    if not given:
+        return shipped
+    in_run = Path(given) / shipped.name
+    return in_run if in_run.is_file() else Path(given)
+
+
 def remembered(shipped: Callable[[], Path]) -> Callable[[Callable[[Path], T]], Remembered[T]]:
     """Load once for each state of a file: one that was written anew is read anew."""
 
@@ -51,7 +60,7 @@ def remembered(shipped: Callable[[], Path]) -> Callable[[Callable[[Path], T]], R
 
         @functools.wraps(load)
         def remembering(path: Path | str | None = None) -> T:
-            file = Path(path) if path else shipped()
+            file = file_of(path, shipped())
             try:
                 found = file.stat()
             except OSError:

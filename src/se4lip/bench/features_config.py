@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from se4lip.bench.kinds import COMPARED
+from se4lip.bench.kinds import COMPARED, OF_PACKAGES
 from se4lip.types import InputError
 
 
@@ -55,7 +55,7 @@ class FeaturesConfig:
     def quick(self, named: Collection[str] = ()) -> FeaturesConfig:
         """Minutes on two cores. What the user has ``named`` stays as it is."""
         smaller: dict[str, Any] = {
-            "features": tuple(name for name in self.features if not name.startswith("whisper")),
+            "features": tuple(name for name in self.features if name not in OF_PACKAGES),
             **{"seeds": 1, "steps": 300, "train_takes": 60, "voices": 1, "sounds": 24},
             **{"test_takes": 24, "other_clips": 12, "drawn_takes": 2},
         }

@@ -14,7 +14,8 @@ from se4lip.features.catalogue import OURS, load_features
 from se4lip.io.weights import read_header
 from se4lip.types import InputError
 
-COMPARED = (OURS, "logmel", "mfcc", "whisper-tiny.en", "whisper-base", "phoneme")
+OF_PACKAGES = ("whisper-tiny.en", "whisper-base", "phoneme")  # of the extra `rivals`
+COMPARED = (OURS, "logmel", "mfcc", *OF_PACKAGES)
 _OURS = (f"{OURS}:", "variant:")  # other encoders of ours: no rivals
 _SAYS = ("data", "datasets", "trained_on")  # where a header may name what it learned from
 

@@ -50,6 +50,10 @@ def encode(arguments: list[str]) -> int | None:
         if profile and out is not None and out.suffix == ".npy":
             raise InputError(f"with --for a folder is written, and {out} is none: give -o FOLDER")
         place = place_in_dataset(profile, audio) if profile and audio.is_dir() else None
+        if profile and not audio.exists():
+            raise InputError(
+                f"cannot read audio {audio}: no such file or directory: check the path"
+            )
         if place is None and out is None:
             raise InputError("no output was named: give -o FEATURES.npy, or -o FOLDER with --for")
         sound = place.audio if place else audio

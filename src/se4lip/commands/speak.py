@@ -6,13 +6,13 @@ from typing import Annotated
 
 import tyro
 
-from se4lip.artifacts.avatar import avatar_file, load_avatar
+from se4lip.artifacts.avatar import SHIPPED, avatar_file, load_avatar
 from se4lip.commands.shared import print_json, progress, run
 from se4lip.evaluation.avatar import drawn_on
 from se4lip.head.nerf.head import Shortcut
 from se4lip.io.audio import promised_duration_s
 from se4lip.synthesis.speak_audio import speak as say
-from se4lip.types import FRAME_RATE_HZ
+from se4lip.types import FRAME_RATE_HZ, InputError
 
 
 def speak(arguments: list[str]) -> int | None:
@@ -31,7 +31,7 @@ def speak(arguments: list[str]) -> int | None:
         device: str = "cpu",
         json: bool = False,
     ) -> None:
-        """Let an avatar say what is heard in a recording.
+        """Let an avatar say what is heard in a recording; the video has its sound in one channel.
 
         Args:
             avatar: File or run folder of `se4lip train avatar`, or grid-s1, who comes along.
@@ -50,6 +50,8 @@ def speak(arguments: list[str]) -> int | None:
             device: What draws: auto, cpu or cuda.
             json: Print the summary as JSON on standard output.
         """
+        if str(audio) == SHIPPED or audio.suffix == ".safetensors":
+            raise InputError(f"{audio} is an avatar and stands second: give AVATAR, then AUDIO")
         avatar_file(avatar)  # what is no head is told before what is no sound
         total_s = promised_duration_s(audio)  # 0 where the header does not say: the bar stands
 

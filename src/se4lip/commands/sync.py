@@ -1,5 +1,6 @@
 """``se4lip sync``"""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -42,8 +43,9 @@ def sync(arguments: list[str]) -> int | None:
 
         Exit code: 0 in sync (within one frame), 1 out of sync (of a data set: any recording that is
         sure), 3 it cannot be told, 2 wrong input.
-        Positive offsets mean that the sound comes later than the picture. A video must show one
-        face without a cut. It takes 1.8 GB of memory an hour: judge a long one in parts.
+        Positive offsets mean that the sound comes later than the picture; 15 frames (600 ms) either
+        way are searched. A video must show one face without a cut. It takes 1.8 GB of memory an
+        hour: judge a long one in parts.
 
         Args:
             video: The video to judge, or the folder of a prepared data set.
@@ -75,7 +77,9 @@ def sync(arguments: list[str]) -> int | None:
         tracker = mediapipe_tracker(face_landmarker)
         with progress("watching") as (_, advance):
             report = measure(video, tracker, encoder, on_progress=advance)
-        if picture is not None:
+        if picture is not None and not report.timeline:
+            print(f"{picture} was not drawn: there is no second to show", file=sys.stderr)
+        elif picture is not None:
             title = f"{video.name}: {report.verdict}"
             save_picture(picture, sync_picture(report.timeline, report.reading, title))
         if json:
@@ -85,7 +89,9 @@ def sync(arguments: list[str]) -> int | None:
         elif report.reading is not None:
             for second, one in enumerate(report.timeline):
                 said = lateness(one.offset_frames, one.offset_ms) if one else "no speech"
-                unsure = one is not None and one.lead < SyncVerdictConfig.least_lead
+                # A second says little alone; what the whole says as well is not by chance.
+                agrees = one and abs(one.offset_frames - report.reading.offset_frames) <= 1
+                unsure = one and not agrees and one.lead < SyncVerdictConfig.least_lead
                 print(f"  second {second:4d}  {said}{', by chance perhaps' if unsure else ''}")
             reading = report.reading
             print(

@@ -296,9 +296,13 @@ def side_by_side_origin(avatar: Path) -> Origin:
 
 
 def has_look(avatar: Avatar, data: Dataset, take: Take, videos: Path | None) -> bool:
+    """Whether a take shows the person, hair, clothes and light that ``avatar`` draws."""
     person = avatar.person
+    track = sliced(data.clip(take.clip).track, take)
+    poses = person.head_poses(track)
+    if not person.has_this_face(track, poses):
+        return False
     opening = framed_pictures(data, take, person.framing, [0], videos)
-    poses = person.head_poses(sliced(data.clip(take.clip).track, take))
     return person.has_this_look(opening, poses[:1])
 
 

@@ -17,6 +17,7 @@ from se4lip.artifacts.encoder import (
     load_encoder,
     shipped_encoder,
 )
+from se4lip.artifacts.networks import file_of
 from se4lip.encoder.model import Branch, SE4Lip
 from se4lip.io.phones import read_phones
 from se4lip.io.weights import read_header
@@ -42,7 +43,8 @@ class EncoderFigure:
 @dataclass(frozen=True, eq=False)
 class EncoderReport:
     encoder: str
-    sha256: str
+    sha256: str  # of all numbers
+    features_sha256: str  # by which heads, videos and files of features know it
     split: Split
     branch: Branch
     rows: list[EncoderFigure]
@@ -52,6 +54,7 @@ class EncoderReport:
         return {
             "encoder": self.encoder,
             "sha256": self.sha256,
+            "features_sha256": self.features_sha256,
             "split": self.split,
             "branch": self.branch,
             "figures": [asdict(row) for row in self.rows],
@@ -75,9 +78,10 @@ def evaluate_encoder(
     Raises:
         InputError: no data, or data or weights that cannot be read.
     """
-    model, name = load_encoder(encoder), encoder_identity(encoder).name
+    model, identity = load_encoder(encoder), encoder_identity(encoder)
     # Of the whole file: two encoders that make the same features may differ in how they see lips.
-    sha256 = read_header(encoder or shipped_encoder(), kind=ENCODER_KIND).sha256
+    file = file_of(encoder, shipped_encoder())
+    sha256 = read_header(file, kind=ENCODER_KIND).sha256
     rows, best = [], (-1, "", np.zeros((0, 0), np.float32))
     for i, data in enumerate(open_datasets(datasets)):
         names = clips_of(data, split)
@@ -105,7 +109,7 @@ def evaluate_encoder(
             )
             for context, count in totals.items()
         ]
-    return EncoderReport(name, sha256, split, branch, rows, best[1:])
+    return EncoderReport(identity.name, sha256, identity.sha256, split, branch, rows, best[1:])
 
 
 def _said(folder: Path, clip: str, probe: Probe) -> Bool[Tensor, " T"]:

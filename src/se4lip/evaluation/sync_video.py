@@ -56,7 +56,7 @@ class SyncReport:
             "verdict": self.verdict,
             "reason": self.reason,
             "offset_frames": known.offset_frames if known else None,
-            "offset_ms": round(known.offset_ms, 1) if known else None,
+            "offset_ms": _tenths(known.offset_ms) if known else None,
             "confidence": round(reading.confidence, 4) if reading else None,
             "lead": round(reading.lead, 2) if reading else None,
             "speech_seconds": round(self.speech_seconds, 2),
@@ -65,12 +65,17 @@ class SyncReport:
                 if second is None
                 else {
                     "offset_frames": second.offset_frames,
+                    "offset_ms": _tenths(second.offset_ms),
                     "confidence": round(second.confidence, 4),
                     "lead": round(second.lead, 2),
                 }
                 for second in self.timeline
             ],
         }
+
+
+def _tenths(ms: float) -> float:
+    return round(ms, 1) + 0.0  # no -0.0
 
 
 def sync(
@@ -138,7 +143,10 @@ def judge_sync(
     reason = ""
     if reading.lead < config.least_lead:
         verdict = "cannot-tell"
-        reason = f"no offset stands out: the best leads by {reading.lead:.1f} standard errors"
+        reason = (
+            f"no offset within {offsets.max_shift} frames either way stands out: the best leads by "
+            f"{reading.lead:.1f} standard errors"
+        )
     elif reading.at_edge:
         verdict = "cannot-tell"
         reason = beyond(reading)

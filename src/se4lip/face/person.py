@@ -20,6 +20,7 @@ from se4lip.face.pose import (
     Poses,
     Skull,
     apply,
+    face_apart,
     follow_head,
     head_points,
     project_px,
@@ -35,6 +36,9 @@ _MOUTH_SMOOTH_FRAMES = 0.6  # landmarks of single pictures tremble by a third of
 _EYES_SMOOTH_FRAMES = 0.5
 _TORSO_SMOOTH_FRAMES = 1.0
 _LOOK_PX = 32
+# Per cent of a face's width. Clips of one head lie 0.1 to 0.7 from it, three other young men 1.0
+# to 1.2, other people 2 and more.
+_SAME_FACE = 1.5
 _SAME_CM = 0.001  # of mouth and skull: heads of one data set differ by a thousandth of this
 
 
@@ -162,6 +166,11 @@ class Person:
     def look_code(self, pictures: Pictures, poses: Poses) -> Float32[np.ndarray, " L"]:
         """One code for a clip, from one or a few of its framed pictures."""
         return self.look.code(self._thumbnail(pictures, poses))
+
+    def has_this_face(self, track: FaceTrack, poses: Poses) -> bool:
+        """Whether a clip can be of this person: no face of theirs lies so far off (`face_apart`).
+        A face that is much alike passes."""
+        return face_apart(self.skull, poses, track.landmarks_px) <= _SAME_FACE
 
     def has_this_look(self, pictures: Pictures, poses: Poses) -> bool:
         """Whether a clip shows the hair, clothes and light that are drawn, by a few pictures."""

@@ -80,7 +80,7 @@ def _whisper(name: str, weights: Path | None) -> SpeechFeatures:
 
 
 def _ave(name: str, weights: Path | None) -> SpeechFeatures:
-    file = files.find_published(files.AVE, weights)
+    file = files.find_published(files.AVE, weights, otherwise=files.GIVEN)
     return Ave(AveEncoder.from_published(read_tensors(file)), files.sha256_of(file))
 
 

@@ -18,6 +18,7 @@ from se4lip.types import BLENDSHAPES, LANDMARKS, SAMPLES_PER_FRAME, FaceTrack, I
 FORMAT = "se4lip-dataset"
 VERSION = 1
 CLIPS = "clips"
+_AGAIN = "delete it and prepare the data set again"
 
 
 def clip_file(path: Path | str, name: str) -> Path:
@@ -74,10 +75,22 @@ def read_clip(file: Path, frames: int) -> tuple[dict[str, np.ndarray], dict[str,
             raise ValueError
         header["width_px"], header["height_px"] = int(header["width_px"]), int(header["height_px"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"clip {file} is damaged: prepare the data set again") from error
+        raise InputError(f"clip {file} is damaged: {_AGAIN}") from error
     check_version(header, f"clip {file}")
     _check_tensors(file, tensors, frames)
     return tensors, header
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a clip is there and as long as its head says: no promise of its numbers."""
+    try:
+        with file.open("rb") as opened:
+            size = int.from_bytes(opened.read(8), "little")
+            parts = json.loads(opened.read(size % (1 << 24)))
+        ends = [one["data_offsets"][1] for name, one in parts.items() if name != "__metadata__"]
+        return file.stat().st_size == 8 + size + max(ends)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def read_size_px(file: Path) -> tuple[int, int]:
@@ -92,7 +105,7 @@ def read_size_px(file: Path) -> tuple[int, int]:
         header = _header(head)
         return int(header["width_px"]), int(header["height_px"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"clip {file} is damaged: prepare the data set again") from error
+        raise InputError(f"clip {file} is damaged: {_AGAIN}") from error
 
 
 def _header(head: bytes) -> dict[str, Any]:
@@ -127,18 +140,15 @@ def _check_tensors(file: Path, tensors: dict[str, np.ndarray], frames: int) -> N
         found = tensors.get(name)
         if found is None or len(found) != count or found.dtype != types.get(name, np.float32):
             raise InputError(
-                f"clip {file} is damaged, {name} does not fit its {frames} frames: prepare the "
-                "data set again"
+                f"clip {file} is damaged, {name} does not fit its {frames} frames: {_AGAIN}"
             )
         if not _fits(found.shape[1:], row):
             raise InputError(
                 f"clip {file} is damaged, {name} has the shape {list(found.shape)}, but "
-                f"[{', '.join(map(str, (count, *row)))}] is needed: prepare the data set again"
+                f"[{', '.join(map(str, (count, *row)))}] is needed: {_AGAIN}"
             )
         if not np.isfinite(found).all():
-            raise InputError(
-                f"clip {file} is damaged, {name} holds NaN: prepare the data set again"
-            )
+            raise InputError(f"clip {file} is damaged, {name} holds NaN: {_AGAIN}")
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from se4lip.io.clips import CLIPS, clip_file, read_clip, read_size_px, write_clip
+from se4lip.io.clips import CLIPS, clip_file, is_whole, read_clip, read_size_px, write_clip
 from se4lip.io.dataset_index import (
     INDEX,
     ClipEntry,
@@ -45,6 +45,7 @@ __all__ = [
     "SkippedEntry",
     "SourceEntry",
     "clip_file",
+    "is_whole",
     "open_dataset",
     "read_index",
     "set_av_offset",

@@ -11,6 +11,7 @@ from se4lip.io.files import read_json, write_json
 from se4lip.types import FRAME_RATE_HZ, InputError
 
 INDEX = "dataset.json"
+_ANEW = "prepare the data set anew, into another folder"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def read_index(path: Path | str) -> Index:
         raise InputError(
             f"{path} is no data set, it has no {INDEX}: make one with `se4lip prepare`"
         )
-    found = read_json(file, "data set index")
+    found = read_json(file, "data set index", _ANEW)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise InputError(f"{file} is no index of a se4lip data set: make one with `se4lip prepare`")
     check_version(found, f"data set {path}")
@@ -92,7 +93,7 @@ def read_index(path: Path | str) -> Index:
             ),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"data set index {file} is damaged: prepare the data set again") from error
+        raise InputError(f"data set index {file} is damaged: {_ANEW}") from error
 
 
 def write_index(path: Path | str, index: Index) -> None:

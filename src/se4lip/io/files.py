@@ -269,8 +269,8 @@ def read_array(path: Path | str, what: str) -> np.ndarray:
         raise InputError(f"{what} {file} is damaged or no .npy file: write it again") from error
 
 
-def read_json(path: Path | str, what: str) -> Any:
-    """The JSON value in ``path``; ``what`` names the file in errors.
+def read_json(path: Path | str, what: str, remedy: str = "make it again") -> Any:
+    """The JSON value in ``path``; ``what`` names the file in errors, ``remedy`` what to do.
 
     Raises:
         InputError: missing, empty, or not JSON.
@@ -279,7 +279,7 @@ def read_json(path: Path | str, what: str) -> Any:
     try:
         return json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{what} {file} is damaged, it is not JSON: make it again") from error
+        raise InputError(f"{what} {file} is damaged, it is not JSON: {remedy}") from error
 
 
 def sha256_of(path: Path | str) -> str:

@@ -76,8 +76,15 @@ LPIPS_HEADS = {
 }
 
 
-def find_published(file: PublishedFile, path: Path | None = None, fetch: bool = False) -> Path:
+def find_published(
+    file: PublishedFile,
+    path: Path | None = None,
+    fetch: bool = False,
+    otherwise: str = "pass --fetch",
+) -> Path:
     """Where ``file`` is: ``path``, else its variable, else the cache, else fetched into the cache.
+
+    ``otherwise`` is what else a user of the command can do.
 
     Raises:
         InputError: it is not there (and ``fetch`` not asked for), or not the published one.
@@ -88,7 +95,7 @@ def find_published(file: PublishedFile, path: Path | None = None, fetch: bool = 
     cached = cache_folder() / file.name
     if not cached.is_file():
         if not fetch:
-            raise InputError(f"{file.name} is not here: {file.how_to_supply}, or pass --fetch")
+            raise InputError(f"{file.name} is not here: {file.how_to_supply}, or {otherwise}")
         _fetch(file, cached)
     _checked(cached, file)
     return cached

@@ -18,7 +18,9 @@ from se4lip.io.files import existing_file, sha256_of
 from se4lip.io.judges import PublishedFile, find_published
 from se4lip.types import InputError
 
-__all__ = ["find_published", "sha256_of"]
+__all__ = ["GIVEN", "find_published", "sha256_of"]
+
+GIVEN = "give it with --feature-weights"
 
 # model.bin of CTranslate2: its parts in packages, and the checksum of the whole
 _WHISPER = {
@@ -116,7 +118,7 @@ def deepspeech_graph(
     Raises:
         InputError: TensorFlow is not installed, or the graph is not here or another one.
     """
-    file = find_published(DEEPSPEECH, given)
+    file = find_published(DEEPSPEECH, given, otherwise=GIVEN)
     content = file.read_bytes()
     found = hashlib.sha1(content, usedforsecurity=False).hexdigest()
     if not found.startswith(_DEEPSPEECH_SHA1):

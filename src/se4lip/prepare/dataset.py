@@ -158,7 +158,8 @@ def _recordings(sources: Sequence[Path | str]) -> list[tuple[Path, str]]:
     found: dict[Path, tuple[Path, str]] = {}  # by the file itself, which may be given twice
     for source in map(Path, sources):
         if not source.is_dir():
-            existing_file(source, "video")
+            if not (source.is_file() and _size_bytes(source) == 0):  # empty ones are skipped
+                existing_file(source, "video")
             found.setdefault(source.resolve(), (source.parent, source.name))
             continue
         videos = sorted(
@@ -259,7 +260,7 @@ def _jobs(
             before is not None
             and before.size_bytes == _size_bytes(recording)
             and before.sha256 == sha256_of(recording)
-            and all(store.clip_file(out, clip.name).is_file() for clip in before.clips)
+            and all(store.is_whole(store.clip_file(out, clip.name)) for clip in before.clips)
         ):
             continue
         if key not in names:

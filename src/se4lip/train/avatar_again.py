@@ -68,6 +68,12 @@ def relisten(
     data, avatar = open_dataset(dataset), load_avatar(seen)
     spoken = spoken_in(data, avatar.person, takes_of(data, split) if takes is None else takes)
     held_out = held_out_of(data, avatar.person) if split == "train" else []
+    others = [one for one in spoken if not avatar.person.has_this_face(one.track, one.poses)]
+    if 2 * len(others) > len(spoken):
+        raise InputError(
+            f"{seen} is the head of another person than data set {data.path} shows: leave --seen "
+            "out to make a head of this one"
+        )
     own, examined = Voiced(data, spoken), Voiced(data, held_out)
     window = also.taught(avatar.person, own, examined, listener, recipe, out / "speech", report)
     identity = replace(listener.identity, width=window.config.feature_width)

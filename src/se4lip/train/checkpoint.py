@@ -4,6 +4,7 @@ it has come."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,11 @@ def resume(
     """
     tensors, header = load_weights(path, kind=CHECKPOINT)
     # What an older se4lip did not write down cannot be compared.
-    different = sorted(k for k, value in header.config.items() if identity.get(k) != value)
+    different = {k: v for k, v in header.config.items() if identity.get(k) != v}
     if different:
         raise InputError(
-            f"{path} is of a run with other {', '.join(_SAID.get(k, k) for k in different)}: give "
-            "the same options and data to go on with it, or another output folder to start anew"
+            f"{path} is of a run with other {_told(different, identity)}: give the same options "
+            "and data to go on with it, or another output folder to start anew"
         )
     parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimizer": {}}
     for name, value in tensors.items():
@@ -107,6 +108,21 @@ def resume(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
     return Progress(**header.metadata)
+
+
+def _told(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What differs. Options of a recipe are told as they are typed, with what they were."""
+    options = list(_options(before.get("recipe"), now.get("recipe")))
+    parts = {"recipe", "loop"} if options else set()  # the recipe has the loop as well
+    return ", ".join([*(_SAID.get(k, k) for k in sorted(before) if k not in parts), *options])
+
+
+def _options(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key, value in before.items():
+            yield from _options(value, now.get(key), f"{name}.{key}" if name else key)
+    elif before != now and name:
+        yield f"--{name.replace('_', '-')} ({before}, now {now})"
 
 
 def _check_fit(path: Path, module: nn.Module, found: dict[str, Tensor]) -> None:
