@@ -66,6 +66,12 @@ def test_a_file_to_evaluate_is_a_video(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("se4lip: evaluate what? One of: se4lip evaluate ")
 
 
+def test_a_folder_to_evaluate_is_no_video(tmp_path, capsys):
+    for typed in ([str(tmp_path)], ["--json=a/b"]):
+        assert cli.main(["evaluate", *typed]) == 2
+        assert "evaluate what? One of: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("gone", ["gone.mp4", "folder/gone"])
 def test_a_mistyped_file_to_evaluate_is_told_as_a_file(gone, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

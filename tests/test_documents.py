@@ -24,8 +24,8 @@ def typed(text: str) -> list[str]:
     fences = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = [line for fence in fences for line in re.sub(r"\\\n", " ", fence).splitlines()]
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    lines += re.findall(r"`([^`]+)`", prose)
-    return [line.partition(" #")[0].strip() for line in lines]
+    lines += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+    return [line.partition(" #")[0].strip().removeprefix("$ ") for line in lines]
 
 
 def verb_of(line: str) -> str | None:
@@ -58,11 +58,12 @@ def unknown(line: str) -> set[str]:
         if verb not in cli.VERBS:
             # `se4lip evaluate FILE` is `evaluate video`; a verb alone stands for its family.
             family = [name for name in cli.VERBS if name.startswith(f"{verb} ")]
-            if not family:
-                return {verb}
+            second = next(iter(line.split()[2:]), "")
+            if not family or (second and not second.startswith("-") and "." not in second):
+                return {f"{verb} {second}".strip()}
             verb = "evaluate video" if verb == "evaluate" else family[0]
         return flags - flags_of_verb(verb) - {"--help", "--version"}
-    script = re.match(r"python3? ((?:examples|benchmarks)/[\w/]+\.py)", line)
+    script = re.match(r"(?:\S*python3? )?((?:examples|benchmarks)/[\w/]+\.py)", line)
     if script is None:
         return set()
     if not (ROOT / script[1]).is_file():
@@ -91,7 +92,11 @@ def test_what_a_document_points_to_is_there(document):
         ("se4lip speak grid-s1 talk.wav -o out.mp4 --size 512", set()),
         ("se4lip evaluate out.mp4 --reference real.mp4", set()),
         ("se4lip speak grid-s1 talk.wav --sice 512", {"--sice"}),
-        ("se4lip spaek grid-s1 talk.wav", {"spaek"}),
+        ("se4lip spaek grid-s1 talk.wav", {"spaek grid-s1"}),
+        ("se4lip train avatra me", {"train avatra"}),
+        ("se4lip train", set()),
+        ("tts/bin/python examples/made_music.py --piece 240", {"--piece"}),
+        ("examples/made_music.py --pieces 240", set()),
         ("python examples/made_music.py -o music --pieces 240", set()),
         ("python examples/made_music.py --piece 240", {"--piece"}),
         ("python examples/nothing.py", {"examples/nothing.py"}),

@@ -327,7 +327,7 @@ def test_absent_weights_are_named_with_where_to_get_them(name, message, tmp_path
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(InputError, match=message) as told:
         load_features(name)
-    assert str(told.value).endswith("or give it with --feature-weights")  # which commands have
+    assert str(told.value).endswith("to `train avatar` or `speak` with --feature-weights")
 
 
 def test_absent_packages_are_named_with_the_extra(monkeypatch):

@@ -251,7 +251,8 @@ DATASETS = {
     "half an index": "data set index {}/dataset.json is damaged, it is not JSON: "
     "prepare the data set anew, into another folder",
     "newer": "data set {} is of version 9, this se4lip reads up to 1: update se4lip",
-    "odd version": "data set {} is damaged, its version is 'two': prepare it again",
+    "odd version": "data set {} is damaged, its version is 'two': prepare the data set anew, "
+    "into another folder",
     "no clip": "clip {}/clips/take00.safetensors is missing: prepare the data set again",
     "half a clip": "clip {}/clips/take00.safetensors is damaged: delete it and prepare the data "
     "set again",

@@ -58,15 +58,28 @@ def test_the_puppet_opens_its_mouth_when_the_features_say_so(made):
     assert correlation(gap[80:], opening[80:]) > 0.95  # the last fifth was kept out of training
 
 
-def test_another_persons_head_is_not_taken_for_this_ones(made, tmp_path):
-    folder, _, _ = made
-    with pytest.raises(InputError, match="grid-s1 is the head of another person than data set"):
+def test_another_persons_head_is_not_taken_for_this_ones(made, tmp_path, monkeypatch):
+    folder, file, _ = made
+    monkeypatch.setattr("se4lip.face.person.Person.has_this_face", lambda *_: False)
+    with pytest.raises(InputError, match="is the head of another person than data set"):
         relisten(
-            *(folder / "dataset", tmp_path / "run", RECIPE, "grid-s1"),
+            *(folder / "dataset", tmp_path / "run", RECIPE, file),
             features=folder / "features",
             report=lambda text: None,
         )
     assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
+def test_a_face_is_known_again_where_its_camera_is(made):
+    folder, file, _ = made
+    data, person = open_dataset(folder / "dataset"), load_avatar(file).person
+    track = data.clip(data.names[0]).track
+    points = track.landmarks_px
+    middle = points.mean((0, 1))
+    wider = replace(track, landmarks_px=middle + (points - middle) * np.float32([1.2, 1, 1]))
+    elsewhere = replace(wider, width_px=2 * track.width_px, height_px=2 * track.height_px)
+    known = [person.has_this_face(one, person.head_poses(one)) for one in (track, wider, elsewhere)]
+    assert known == [True, False, True]  # nobody can say of another camera's picture
 
 
 def test_lips_in_other_voices_are_heard_beside_its_own(made, tmp_path):

@@ -166,6 +166,14 @@ def test_every_stretch_lies_inside_its_clip(seed):
     assert (at.start >= 0).all()
 
 
+def test_moments_are_those_of_the_middles_of_windows():
+    """So that stretches at different speeds are compared where their windows look."""
+    at = Stretches(torch.tensor([0, 0]), torch.tensor([10.0, 11.0]), torch.tensor([1.18, 0.85]))
+    moments = at.moments(3, 2, 2)
+    torch.testing.assert_close(moments[0], 10 + 1.18 * torch.tensor([2.0, 4.0, 6.0]))
+    assert abs(moments[0, 0] - moments[1, 0]) < 0.4
+
+
 # --- other voices and faces ---
 
 

@@ -154,6 +154,10 @@ def test_options_that_changed_are_told_as_they_are_typed(tmp_path):
     run(tmp_path, identity=recipe(20))
     with pytest.raises(InputError, match=r"of a run with other --loop\.steps \(20, now 30\): give"):
         run(tmp_path, identity=recipe(30))
+    newer = recipe(20)
+    newer["recipe"]["more"] = [1, 2]
+    with pytest.raises(InputError, match=r"other --more \(no option, now 1 2\): give"):
+        run(tmp_path, identity=newer)
     with pytest.raises(InputError, match=r"with other of, --loop\.steps \(20, now 30\): give"):
         run(tmp_path, identity=recipe(30) | {"of": "that"})
 

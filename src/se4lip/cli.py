@@ -173,6 +173,8 @@ def _dispatch(given: list[str]) -> int:
 
 def _is_file_name(word: str) -> bool:
     """Of a file that is there, or that was meant to be."""
+    if word.startswith("-") or Path(word).is_dir():
+        return False
     return Path(word).is_file() or Path(word).suffix != "" or os.sep in word
 
 

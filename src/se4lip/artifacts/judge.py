@@ -6,7 +6,7 @@ import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
 
-from se4lip.artifacts.networks import load_network, remembered, save_network
+from se4lip.artifacts.networks import file_of, load_network, remembered, save_network
 from se4lip.io.config import from_plain, to_plain
 from se4lip.io.weights import Header, fitting, load_weights, read_header, save_weights
 from se4lip.metrics.judge import Gate, Judge, JudgeConfig
@@ -43,12 +43,12 @@ def judge_gate(file: Path) -> Gate:
 
 def judge_header(path: Path | None = None) -> Header:
     """Raises: InputError as ``load_judge``."""
-    return read_header(path or shipped_judge(), kind=JUDGE_KIND)
+    return read_header(file_of(path, shipped_judge()), kind=JUDGE_KIND)
 
 
 def store_gate(path: Path | None, gate: Gate, details: Mapping[str, object]) -> None:
     """Write the outcome of an examination into a weights file; its numbers stay as they are."""
-    file = path or shipped_judge()
+    file = file_of(path, shipped_judge())
     tensors, header = load_weights(file, kind=JUDGE_KIND)
     metadata = header.metadata | {"gate": to_plain(gate), "exam": dict(details)}
     save_weights(file, tensors, kind=JUDGE_KIND, config=header.config, metadata=metadata)

@@ -82,7 +82,7 @@ class Stage:
         avatar = self.head.avatar
         look = self.memory.figures(
             lambda: {"look": has_look(avatar, self.data, take, self.videos)},
-            *("look", VERSION, avatar.sha256, self._source(take), [take.start, take.stop]),
+            *("face and look", VERSION, avatar.sha256, self._source(take), [take.start, take.stop]),
         )
         return bool(look["look"])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from se4lip.artifacts.encoder import shipped_encoder
+from se4lip.artifacts.networks import file_of
 from se4lip.features.base import SpeechFeatures
 from se4lip.features.catalogue import OURS, load_features
 from se4lip.io.weights import read_header
@@ -76,7 +77,7 @@ def resolved(features: Sequence[str], encoders: Sequence[str]) -> list[NamedFeat
 
 def _about(name: str, kind: str, weights: Path | None) -> str:
     if kind == OURS:
-        header = read_header(weights or shipped_encoder())
+        header = read_header(file_of(weights, shipped_encoder()))
         return learned_from(header.metadata)
     if name.startswith(_OURS):
         return "an encoder of the ablation; its file is named by its features"

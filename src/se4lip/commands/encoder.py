@@ -71,7 +71,7 @@ def evaluate_encoder(arguments: list[str]) -> int | None:
             split: Which recordings to look at; `test` for the speaker it was trained on.
             branch: Let the lip encoder see only pictures, or only contours.
             phones: A folder of forced alignments, CLIP.txt with lines of START_S END_S PHONE: leave
-                out questions into which a pause reaches, which energy alone takes for speech.
+                out questions with a frame that is all pause, which energy alone takes for speech.
             matrix: Write the similarity matrix of the clip with most speech to this PNG.
             json: Print the figures as JSON on standard output.
         """

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,7 +44,7 @@ class Contrast(nn.Module):
         lips: Float[Tensor, "B T D"],
         valid: Bool[Tensor, "B T"],
         silent: Bool[Tensor, "B T"],
-        moment: Float[Tensor, "B T"],
+        moment: Real[Tensor, "B T"],
         clip: Int[Tensor, " B"] | None = None,
     ) -> Float[Tensor, ""]:
         """Mean loss over valid windows, each ``moment`` frames into its clip.
@@ -70,7 +70,7 @@ class Contrast(nn.Module):
 
 def ignored_pairs(
     clip: Int[Tensor, " N"],
-    moment: Float[Tensor, " N"],
+    moment: Real[Tensor, " N"],
     valid: Bool[Tensor, " N"],
     silent: Bool[Tensor, " N"],
     config: ContrastConfig,

@@ -72,8 +72,8 @@ def evaluate_encoder(
     """Choose among 31 offsets inside speech, one frame of tolerance, with 5 and 15 frames of lips.
 
     What speech is, is told by its energy, which calls some pauses speech. ``phones`` is a folder
-    of forced alignments ``CLIP.txt`` (`io.phones`): questions into whose lips a pause reaches, by
-    these, are not asked.
+    of forced alignments ``CLIP.txt`` (`io.phones`): questions in whose lips a frame is all pause,
+    by these, are not asked.
 
     Raises:
         InputError: no data, or data or weights that cannot be read.

@@ -144,8 +144,8 @@ def judge_sync(
     if reading.lead < config.least_lead:
         verdict = "cannot-tell"
         reason = (
-            f"no offset within {offsets.max_shift} frames either way stands out: the best leads by "
-            f"{reading.lead:.1f} standard errors"
+            f"no offset stands out among those searched, up to {offsets.max_shift} frames either "
+            f"way: the best leads by {reading.lead:.1f} standard errors"
         )
     elif reading.at_edge:
         verdict = "cannot-tell"

@@ -169,7 +169,13 @@ class Person:
 
     def has_this_face(self, track: FaceTrack, poses: Poses) -> bool:
         """Whether a clip can be of this person: no face of theirs lies so far off (`face_apart`).
-        A face that is much alike passes."""
+
+        A face that is much alike passes, and whatever was filmed in another size: by a camera that
+        was not fitted, the same face lies off as well.
+        """
+        camera = self.skull.camera
+        if (track.width_px, track.height_px) != (camera.width_px, camera.height_px):
+            return True
         return face_apart(self.skull, poses, track.landmarks_px) <= _SAME_FACE
 
     def has_this_look(self, pictures: Pictures, poses: Poses) -> bool:

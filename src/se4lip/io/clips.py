@@ -76,7 +76,7 @@ def read_clip(file: Path, frames: int) -> tuple[dict[str, np.ndarray], dict[str,
         header["width_px"], header["height_px"] = int(header["width_px"]), int(header["height_px"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"clip {file} is damaged: {_AGAIN}") from error
-    check_version(header, f"clip {file}")
+    check_version(header, f"clip {file}", _AGAIN)
     _check_tensors(file, tensors, frames)
     return tensors, header
 
@@ -89,7 +89,7 @@ def is_whole(file: Path) -> bool:
             parts = json.loads(opened.read(size % (1 << 24)))
         ends = [one["data_offsets"][1] for name, one in parts.items() if name != "__metadata__"]
         return file.stat().st_size == 8 + size + max(ends)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
 
 
@@ -113,11 +113,11 @@ def _header(head: bytes) -> dict[str, Any]:
     return json.loads(json.loads(head)["__metadata__"]["se4lip"])
 
 
-def check_version(found: dict[str, Any], what: str) -> None:
+def check_version(found: dict[str, Any], what: str, remedy: str) -> None:
     """Raises: InputError when the version in ``found`` is newer than this program, or none."""
     version = found.get("version")
     if not isinstance(version, int):
-        raise InputError(f"{what} is damaged, its version is {version!r}: prepare it again")
+        raise InputError(f"{what} is damaged, its version is {version!r}: {remedy}")
     if version > VERSION:
         raise InputError(
             f"{what} is of version {version}, this se4lip reads up to {VERSION}: update se4lip"

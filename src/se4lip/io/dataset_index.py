@@ -66,7 +66,7 @@ def read_index(path: Path | str) -> Index:
     found = read_json(file, "data set index", _ANEW)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise InputError(f"{file} is no index of a se4lip data set: make one with `se4lip prepare`")
-    check_version(found, f"data set {path}")
+    check_version(found, f"data set {path}", _ANEW)
     try:
         return Index(
             settings=found["settings"],

@@ -20,7 +20,7 @@ from se4lip.types import InputError
 
 __all__ = ["GIVEN", "find_published", "sha256_of"]
 
-GIVEN = "give it with --feature-weights"
+GIVEN = "give it to `train avatar` or `speak` with --feature-weights"
 
 # model.bin of CTranslate2: its parts in packages, and the checksum of the whole
 _WHISPER = {

@@ -176,6 +176,9 @@ def _recordings(sources: Sequence[Path | str]) -> list[tuple[Path, str]]:
             )
         for path in videos:
             found.setdefault(path.resolve(), (source, path.relative_to(source).as_posix()))
+    if found and not any(_size_bytes(folder / name) for folder, name in found.values()):
+        folder, name = next(iter(found.values()))
+        existing_file(folder / name, "video")  # all are empty: told before a model is looked for
     if not found:
         raise InputError("there is nothing to prepare: give videos or folders of videos")
     return list(found.values())

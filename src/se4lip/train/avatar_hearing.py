@@ -134,10 +134,10 @@ def learn_to_hear(
     examined = [_heard(held_out.data, one, listener) for one in held_out.spoken[:_VALIDATION_TAKES]]
     talk = [piece.samples for piece in unfilmed]
     identity = {
-        "recipe": [
-            *(recipe.voices, recipe.certainty),
-            *map(to_plain, (recipe.speech, recipe.voice, recipe.noise)),
-        ],
+        "recipe": {
+            **{"voices": recipe.voices, "certainty": recipe.certainty},
+            **{name: to_plain(getattr(recipe, name)) for name in ("speech", "voice", "noise")},
+        },
         "hearing_of": None if known is None else [known.sha256, recipe.known_rate],
         "data": [[one.data.name, len(one.spoken)] for one in voices],
         "clips": [one.digest for one in voices],

@@ -18,6 +18,7 @@ from se4lip.types import InputError
 CHECKPOINT = "checkpoint"
 
 _SAID = {"clips": "clips or stored offsets"}
+_NO_OPTION = "no option"  # of another version of se4lip
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,17 @@ def _told(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 def _options(before: Any, now: Any, name: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
-        for key, value in before.items():
-            yield from _options(value, now.get(key), f"{name}.{key}" if name else key)
+        for key in {**before, **now}:
+            inner = f"{name}.{key}" if name else key
+            yield from _options(before.get(key, _NO_OPTION), now.get(key, _NO_OPTION), inner)
     elif before != now and name:
-        yield f"--{name.replace('_', '-')} ({before}, now {now})"
+        yield f"--{name.replace('_', '-')} ({_typed(before)}, now {_typed(now)})"
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, dict):
+        return "others"
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _check_fit(path: Path, module: nn.Module, found: dict[str, Tensor]) -> None:

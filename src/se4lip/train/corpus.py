@@ -106,9 +106,10 @@ class Stretches:
     def __getitem__(self, rows: slice) -> Stretches:
         return Stretches(self.clip[rows], self.start[rows], self.speed[rows])
 
-    def moments(self, count: int, stride: int) -> Float[Tensor, "B count"]:
-        """How many frames into its clip each ``stride``-th frame of a stretch lies."""
-        return self.start[:, None] + self.speed[:, None] * stride * torch.arange(count)
+    def moments(self, count: int, stride: int, first: int) -> Float[Tensor, "B count"]:
+        """How many frames into its clip each ``stride``-th frame of a stretch lies, from its
+        frame ``first`` on."""
+        return self.start[:, None] + self.speed[:, None] * (first + stride * torch.arange(count))
 
 
 def draw_stretches(

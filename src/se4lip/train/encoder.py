@@ -20,7 +20,9 @@ from se4lip.artifacts.encoder import (
     encoder_identity,
     load_encoder,
     save_encoder,
+    shipped_encoder,
 )
+from se4lip.artifacts.networks import file_of
 from se4lip.audio.augment import SpeechAugmentConfig, augment_speech, draw_speech
 from se4lip.audio.spectrogram import log_power, power_spectrogram
 from se4lip.audio.timebase import COLUMNS_PER_FRAME
@@ -158,7 +160,7 @@ class EncoderTask:
             read_off = whole & tracked[:, None]
             auxiliary = (error * read_off).sum() / read_off.sum().clamp(min=1)
             parts = (speech, lip_embedding, whole, quiet)
-            moments = stretches.moments(recipe.windows_per_clip, recipe.window_stride)
+            moments = stretches.moments(recipe.windows_per_clip, recipe.window_stride, centre)
             contrast = model.contrast(*map(gathered, parts), moments, stretches.clip)
         figures = {}
         if step % recipe.loop.log_every == 0:
@@ -274,6 +276,7 @@ def train_encoder(
             "--start, or leave --hold-speech out"
         )
     run_folder(out)
+    start = start and file_of(start, shipped_encoder())
     where = chosen_device(device)
     with processes(where):
         torch.manual_seed(recipe.loop.seed)
