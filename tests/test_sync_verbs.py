@@ -1,102 +1,33 @@
-"""`sync` and `evaluate encoder`, judged with an encoder that reads the moment off sound and lips.
-
-Every frame of the made-up recordings carries a code, in its samples and in its lip pixels, so what
-an encoder should say is known exactly.
-"""
+"""`sync`, judged with an encoder that knows (`clairvoyant`)."""
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from clairvoyant import CODE, Clairvoyant, coded, data_set, track
 from faces import DrawnFaceTracker, draw
 from recordings import record, tone
 from se4lip import cli
-from se4lip.audio.timebase import Window
 from se4lip.commands import sync as commands
 from se4lip.encoder.lips import LipEncoderConfig
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.encoder.speech import SpeechEncoderConfig
-from se4lip.evaluation import encoder as evaluating
 from se4lip.evaluation import sync_dataset as syncing
 from se4lip.evaluation.sync_video import SyncReport, SyncVerdictConfig, judge_sync
 from se4lip.evaluation.watch import Watched, watch
 from se4lip.io.dataset import ClipEntry, Index, SourceEntry, open_dataset, write_clip, write_index
 from se4lip.metrics.sync import SyncReading
 from se4lip.train.split import clips_of
-from se4lip.types import FaceTrack, InputError
+from se4lip.types import InputError
 from se4lip.wording import lateness
-
-CODE = 16
-
-
-class Clairvoyant:
-    """Rows of speech and lips are equal where they carry the same code."""
-
-    config = SimpleNamespace(
-        lip_window=Window(), speech=SimpleNamespace(embedding=CODE), lips=SimpleNamespace()
-    )
-    centre_frames = 1
-
-    def parameters(self):
-        yield torch.zeros(1)
-
-    def embed_clip(self, samples, lips, contour, branch="both"):
-        frames = len(lips)
-        heard = torch.zeros(frames * 640)
-        heard[: len(samples)] = samples[: len(heard)]
-        speech = torch.nn.functional.normalize(heard.reshape(frames, 640)[:, :CODE], dim=-1)
-        seen = torch.nn.functional.normalize(lips[:, 0, :CODE, 0].float() - 128, dim=-1)
-        return speech, seen, torch.ones(frames, dtype=torch.bool)
-
-
-def coded(frames, late=0, seed=0):
-    """Samples and lips of ``frames`` frames; the sound is ``late`` frames late."""
-    random = np.random.default_rng(seed)
-    codes = random.choice((-1.0, 1.0), (frames, CODE))
-    loudness = random.choice((0.1, 0.4), frames)
-    samples = np.zeros((frames, 640), np.float32)
-    samples[:, :CODE] = codes * loudness[:, None]
-    samples[:, CODE:] = 0.02 * random.standard_normal((frames, 640 - CODE)) * loudness[:, None]
-    samples = np.roll(samples, late, axis=0)
-    lips = np.full((frames, 96, 96, 3), 128, np.uint8)
-    lips[:, 0, :CODE, 0] = 128 + 100 * codes
-    return samples.ravel(), lips
-
-
-def track(frames):
-    random = np.random.default_rng(1)
-    return FaceTrack(
-        landmarks_px=random.uniform(0, 90, (frames, 478, 3)).astype(np.float32),
-        blendshapes=np.zeros((frames, 52), np.float32),
-        camera_from_face=np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1)),
-        width_px=100,
-        height_px=100,
-    )
-
-
-def data_set(folder, clips, late):
-    sources = []
-    for index in range(clips):
-        name = f"clip{index:02}"
-        frames = 60 if index else 400  # the first has speech enough for an offset of its own
-        samples, lips = coded(frames, late, index)
-        write_clip(folder, name, samples, lips, track(frames), {"source": f"{name}.mp4"})
-        entry = (ClipEntry(name, 0, frames),)
-        sources.append(SourceEntry(name, f"{name}.mp4", "../videos", 1, "0", entry))
-    write_index(folder, Index({}, tuple(sources)))
-    return folder
 
 
 @pytest.fixture(autouse=True)
 def clairvoyant(monkeypatch):
-    for module in (evaluating, syncing):
-        monkeypatch.setattr(module, "load_encoder", lambda path: Clairvoyant())
-    identity = SimpleNamespace(name="clairvoyant", sha256="0")
-    monkeypatch.setattr(evaluating, "encoder_identity", lambda path: identity)
+    monkeypatch.setattr(syncing, "load_encoder", lambda path: Clairvoyant())
 
 
 @pytest.mark.parametrize("late", [0, 1, -3, 7])
@@ -213,52 +144,6 @@ def test_what_one_split_says_is_stored_for_its_recordings_alone(tmp_path):
     for name in data.names:
         expected = 2 if name in clips_of(data, "train") else 0
         assert stored[name] == pytest.approx(expected, abs=0.1)
-
-
-def test_an_encoder_that_knows_is_always_right_and_late_sound_is_always_wrong(tmp_path):
-    right = evaluating.evaluate_encoder([data_set(tmp_path / "right", 3, 0)])
-    assert [row.accuracy for row in right.rows] == [1.0, 1.0]
-    assert [row.context_frames for row in right.rows] == [5, 15]
-    assert all(row.questions > 100 and 0.05 < row.chance < 0.2 for row in right.rows)
-    wrong = evaluating.evaluate_encoder([data_set(tmp_path / "wrong", 3, 2)])
-    assert all(row.accuracy < 0.01 for row in wrong.rows)  # at a clip's end +2 is no candidate
-
-
-def test_questions_into_which_a_pause_reaches_can_be_left_out(tmp_path):
-    data, phones = data_set(tmp_path / "set", 1, 0), tmp_path / "phones"
-    phones.mkdir()
-    # 100 frames of one sound, two of a pause, 20 of another: five frames of lips fit into them
-    # 96 + 16 times, fifteen 86 + 6 times.
-    said = "0 4 a\n4 4.08 sil\n4.08 4.88 b\n4.88 16 sil\n"
-    (phones / "clip00.txt").write_text(said)
-    everything = evaluating.evaluate_encoder([data]).rows
-    asked = evaluating.evaluate_encoder([data], phones=phones).rows
-    assert [row.questions for row in asked] == [96 + 16, 86 + 6]
-    assert all(few.questions < row.questions for few, row in zip(asked, everything, strict=True))
-    (phones / "clip00.txt").unlink()
-    with pytest.raises(InputError, match=r"clip00\.txt"):
-        evaluating.evaluate_encoder([data], phones=phones)
-
-
-def test_the_matrix_is_of_the_clip_with_most_speech(tmp_path):
-    report = evaluating.evaluate_encoder([data_set(tmp_path / "set", 3, 0)])
-    name, similarity = report.matrix
-    assert name == "set/clip00"
-    np.testing.assert_allclose(np.diag(similarity), 1, atol=1e-5)
-
-
-def test_splits_share_nothing_and_leave_nothing_out(tmp_path):
-    data = open_dataset(data_set(tmp_path / "set", 21, 0))
-    parts = [clips_of(data, split) for split in ("train", "validation", "test")]
-    assert parts[2] == ["clip00", "clip10", "clip20"]
-    assert parts[1] == ["clip05", "clip15"]
-    assert sorted(name for part in parts for name in part) == clips_of(data, "all")
-
-
-def test_of_a_few_recordings_all_train(tmp_path):
-    data = open_dataset(data_set(tmp_path / "set", 3, 0))
-    assert clips_of(data, "train") == ["clip00", "clip01", "clip02"]
-    assert clips_of(data, "validation") == clips_of(data, "test") == []
 
 
 # --- one video ---

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from se4lip.artifacts.networks import load_network, remembered, save_network
+from se4lip.artifacts.networks import file_of, load_network, remembered, save_network
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.io.config import from_plain
-from se4lip.io.weights import fitting, read_header
+from se4lip.io.weights import Header, fitting, read_header
 
 ENCODER_KIND = "encoder"
 FEATURES_OF = "features_of"  # checksum of the weights that have had this very speech encoder
@@ -54,6 +54,14 @@ def encoder_identity(file: Path) -> EncoderIdentity:
         width = from_plain(SE4LipConfig, header.config).speech.embedding
     sha256 = str(header.metadata.get(FEATURES_OF, header.sha256))
     return EncoderIdentity(str(header.metadata.get("name", file.stem)), sha256, width)
+
+
+def encoder_header(path: Path | None = None) -> Header:
+    """What a weights file says of itself, the checksum of all its numbers included.
+
+    Raises: InputError as ``load_encoder``.
+    """
+    return read_header(file_of(path, shipped_encoder()), kind=ENCODER_KIND)
 
 
 def save_encoder(path: Path, model: SE4Lip, metadata: Mapping[str, object]) -> None:

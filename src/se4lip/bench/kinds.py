@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from se4lip.artifacts.encoder import shipped_encoder
-from se4lip.artifacts.networks import file_of
+from se4lip.artifacts.encoder import encoder_header
 from se4lip.features.base import SpeechFeatures
 from se4lip.features.catalogue import OURS, load_features
-from se4lip.io.weights import read_header
 from se4lip.types import InputError
 
 OF_PACKAGES = ("whisper-tiny.en", "whisper-base", "phoneme")  # of the extra `rivals`
@@ -77,8 +75,7 @@ def resolved(features: Sequence[str], encoders: Sequence[str]) -> list[NamedFeat
 
 def _about(name: str, kind: str, weights: Path | None) -> str:
     if kind == OURS:
-        header = read_header(file_of(weights, shipped_encoder()))
-        return learned_from(header.metadata)
+        return learned_from(encoder_header(weights).metadata)
     if name.startswith(_OURS):
         return "an encoder of the ablation; its file is named by its features"
     return "others' features, whole clips heard" if name not in ("logmel", "mfcc") else "no weights"

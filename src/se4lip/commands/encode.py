@@ -10,7 +10,7 @@ from se4lip.dropin import PROFILES, describe, feature_files, file_names
 from se4lip.io.audio import promised_duration_s
 from se4lip.io.feature_files import free, place_in_dataset, write
 from se4lip.io.feature_notes import note_of
-from se4lip.io.files import writable_folder
+from se4lip.io.files import existing_file, writable_folder
 from se4lip.synthesis.encode_speech import encode_file, encode_to_file
 from se4lip.types import InputError
 from se4lip.wording import counted
@@ -50,10 +50,8 @@ def encode(arguments: list[str]) -> int | None:
         if profile and out is not None and out.suffix == ".npy":
             raise InputError(f"with --for a folder is written, and {out} is none: give -o FOLDER")
         place = place_in_dataset(profile, audio) if profile and audio.is_dir() else None
-        if profile and not audio.exists():
-            raise InputError(
-                f"cannot read audio {audio}: no such file or directory: check the path"
-            )
+        if profile and not audio.exists():  # a mistyped folder is no missing output
+            existing_file(audio, "audio")
         if place is None and out is None:
             raise InputError("no output was named: give -o FEATURES.npy, or -o FOLDER with --for")
         sound = place.audio if place else audio

@@ -86,14 +86,11 @@ def evaluate_encoder(arguments: list[str]) -> int | None:
             return
         table = Table("data set", "context", "right", "questions", "candidates", "by chance")
         for row in report.rows:
-            table.add_row(
-                row.dataset,
-                f"{row.context_frames} frames",
-                f"{row.accuracy:.1%}",
-                str(row.questions),
-                f"{row.mean_candidates:.1f}",
-                f"{row.chance:.1%}",
-            )
+            figures = ["-", "0", "-", "-"]
+            if row.questions:
+                figures = [f"{row.accuracy:.1%}", str(row.questions)]
+                figures += [f"{row.mean_candidates:.1f}", f"{row.chance:.1%}"]
+            table.add_row(row.dataset, f"{row.context_frames} frames", *figures)
         print_table(table)
 
     return run(command, "evaluate encoder", arguments)

@@ -12,15 +12,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from se4lip.artifacts.encoder import (
-    ENCODER_KIND,
+    encoder_header,
     encoder_identity,
     load_encoder,
-    shipped_encoder,
 )
-from se4lip.artifacts.networks import file_of
 from se4lip.encoder.model import Branch, SE4Lip
 from se4lip.io.phones import read_phones
-from se4lip.io.weights import read_header
 from se4lip.metrics import closure
 from se4lip.metrics.sync import OffsetCounts
 from se4lip.train.split import Split, check_split, clips_of, open_datasets
@@ -80,8 +77,7 @@ def evaluate_encoder(
     """
     model, identity = load_encoder(encoder), encoder_identity(encoder)
     # Of the whole file: two encoders that make the same features may differ in how they see lips.
-    file = file_of(encoder, shipped_encoder())
-    sha256 = read_header(file, kind=ENCODER_KIND).sha256
+    sha256 = encoder_header(encoder).sha256
     rows, best = [], (-1, "", np.zeros((0, 0), np.float32))
     for i, data in enumerate(open_datasets(datasets)):
         names = clips_of(data, split)

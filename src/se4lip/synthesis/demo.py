@@ -21,9 +21,8 @@ from se4lip.io.files import writable_folder
 from se4lip.io.pictures import contact_sheet, save_picture
 from se4lip.io.video import iter_heard, read_frames
 from se4lip.mesh import LIPS
-from se4lip.synthesis.encode_speech import encode
 from se4lip.synthesis.speak_audio import speak
-from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ
+from se4lip.types import FRAME_RATE_HZ
 
 Picture = UInt8[np.ndarray, "H W 3"]
 
@@ -84,7 +83,7 @@ def speech_becoming_lips(
     lips."""
     samples = next(iter_heard(audio, longest_s)).samples  # of hours, only what is drawn
     samples = np.pad(samples, (0, max(0, _SHORTEST_SAMPLES - len(samples))))
-    features = _heard(avatar, samples)[: int(longest_s * FRAME_RATE_HZ)]
+    features = load_features(avatar.encoder.features)(samples)[: int(longest_s * FRAME_RATE_HZ)]
     spectrogram = SpectrogramConfig()
     columns = log_power(power_spectrogram(torch.from_numpy(samples), spectrogram), spectrogram)
     chosen = np.linspace(0, len(features) - 1, 2 * _FRAMES + 1).round().astype(int)[1::2]
@@ -109,13 +108,6 @@ def speech_becoming_lips(
             ("its lips", [_small(mouth, side) for mouth in _mouths(avatar, frames, chosen)]),
         ]
     )
-
-
-def _heard(avatar: Avatar, samples: Float32[np.ndarray, " S"]) -> Float32[np.ndarray, "T D"]:
-    """The features that ``avatar`` listens to."""
-    if avatar.encoder.features == OURS:
-        return encode(samples, SAMPLE_RATE_HZ)
-    return load_features(avatar.encoder.features)(samples)
 
 
 def _mouths(

@@ -15,14 +15,12 @@ from torch import Tensor, distributed
 from torch.nn import functional
 
 from se4lip.artifacts.encoder import (
-    ENCODER_KIND,
     FEATURES_OF,
+    encoder_header,
     encoder_identity,
     load_encoder,
     save_encoder,
-    shipped_encoder,
 )
-from se4lip.artifacts.networks import file_of
 from se4lip.audio.augment import SpeechAugmentConfig, augment_speech, draw_speech
 from se4lip.audio.spectrogram import log_power, power_spectrogram
 from se4lip.audio.timebase import COLUMNS_PER_FRAME
@@ -32,7 +30,6 @@ from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictu
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import run_folder
-from se4lip.io.weights import read_header
 from se4lip.train.corpus import (
     Corpus,
     Stretches,
@@ -235,7 +232,7 @@ def take_up(module: SE4Lip, start: Path) -> None:
 
 def _learned_from(start: Path) -> list[Any]:
     """Data sets and their clips that a weights file says it learned from, as far as it does."""
-    said = read_header(start, kind=ENCODER_KIND).metadata.get("data")
+    said = encoder_header(start).metadata.get("data")
     return said if isinstance(said, list) else []
 
 
@@ -276,7 +273,6 @@ def train_encoder(
             "--start, or leave --hold-speech out"
         )
     run_folder(out)
-    start = start and file_of(start, shipped_encoder())
     where = chosen_device(device)
     with processes(where):
         torch.manual_seed(recipe.loop.seed)
@@ -308,7 +304,7 @@ def train_encoder(
             "clips": [digest(data, split) for data in sets],
             "pictures_alone": [digest(data, "all") for data in drawn],
             "split": split,
-            "start": read_header(start, kind=ENCODER_KIND).sha256 if start else None,
+            "start": encoder_header(start).sha256 if start else None,
         }
         task = EncoderTask(module, recipe, corpus, probes)
         trained = train(task, recipe.loop, out, identity, arithmetic(recipe.precision, where))
