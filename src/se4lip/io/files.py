@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_ABANDONED_S = 3600.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -44,6 +46,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     try:
         _check_goal(goal)
         goal.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(goal)
         part.touch()
     except OSError as error:
         raise InputError(f"cannot write {goal}: {_why(error)}: choose another output") from error
@@ -58,6 +61,33 @@ def atomic(path: Path | str) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _sweep(goal: Path) -> None:
+    """Remove what writers of ``goal`` that were killed have left beside it.
+
+    Their processes are gone. On a folder that several machines share another's process cannot be
+    seen, so what was written to within the hour stays.
+    """
+    name = re.compile(rf"\.{re.escape(goal.stem)}\.(\d+)-\d+\.part{re.escape(goal.suffix)}")
+    with contextlib.suppress(OSError):  # a folder need not be readable to be written into
+        for entry in os.scandir(goal.parent):
+            found = name.fullmatch(entry.name)
+            old = found and time.time() - entry.stat().st_mtime > _ABANDONED_S
+            if found and old and not _runs(int(found[1])):
+                Path(entry).unlink()
+
+
+def _runs(process: int) -> bool:
+    if os.name == "nt":  # there the question itself would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's, or a number that is none of a process
+        pass
+    return True
 
 
 def is_temporary(path: Path) -> bool:
