@@ -101,10 +101,6 @@ def test_half_a_command_explains_all_that_it_may_be(capsys, asked):
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (
-            "encode",
-            "se4lip encode needs PATH (the sound, or with --for a data folder of that system)",
-        ),
         ("prepare x.mp4", "se4lip prepare needs -o/--out PATH (folder of the data set)"),
         (
             "speak head",
@@ -113,7 +109,7 @@ def test_half_a_command_explains_all_that_it_may_be(capsys, asked):
         ),
         ("encode a.wav --nonsense", "--nonsense is no option of se4lip encode"),
         ("encode a.wav --ecnoder b", "--ecnoder is no option of se4lip encode"),
-        ("encode a.wav b.wav -o c.npy", "b.wav is one argument too many for se4lip encode"),
+        ("sync a.mp4 b.mp4", "b.mp4 is one argument too many for se4lip sync"),
         ("speak a b -o c --size abc", "--size is 'abc', but INT is needed"),
         ("speak a b -o c --size=abc", "--size is 'abc', but INT is needed"),
         ("train encoder x -o", "-o/--out needs a value"),
@@ -143,6 +139,19 @@ def test_flags_that_do_not_fit_are_one_sentence(typed, said, encoding, capsys, m
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", f"se4lip: {said}: see se4lip {verb} --help\n")
     assert os.environ.get("COLUMNS") == before
+
+
+@pytest.mark.parametrize("typed", ["--loop.clip-norm 0", "--loop.clip-norm=0"])
+def test_a_number_that_does_not_fit_is_told_with_its_flag(typed, capsys):
+    assert cli.main(["train", "encoder", "x", "-o", "y", *typed.split()]) == 2
+    said = "--loop.clip-norm is 0.0, but at least 1e-12 is needed: give another number"
+    assert capsys.readouterr().err == f"se4lip: {said}\n"
+
+
+def test_a_number_that_several_flags_may_have_is_told_by_its_name(capsys):
+    both = ["--speech.clip-norm=0", "--pictures.clip-norm=0"]
+    assert cli.main(["train", "avatar", "x", "-o", "y", *both]) == 2
+    assert capsys.readouterr().err.startswith("se4lip: clip_norm is 0.0, but ")
 
 
 def test_a_box_of_another_shape_is_still_one_line():

@@ -71,6 +71,28 @@ def test_one_frame_is_told_as_one(encoder, tmp_path, capsys):
     assert printed == f"1 frame of 512 features: {out}, {tmp_path / 'a.json'}\n"
 
 
+def test_several_recordings_are_encoded_and_none_is_lost_for_another(
+    speech, encoder, tmp_path, capsys
+):
+    write_wav(tmp_path / "b.wav", Speech(tone(0.5, 16_000)))
+    (tmp_path / "text.wav").write_text("this is no sound " * 100)
+    sounds = [speech, tmp_path / "text.wav", tmp_path / "b.wav"]
+    arguments = ("encode", *sounds, "-o", tmp_path / "all", "--encoder", encoder)
+    code, printed, said = run(capsys, *arguments, "--json")
+    found = json.loads(printed)
+    assert code == 2
+    assert said.startswith(f"skipped: audio {tmp_path / 'text.wav'} cannot be opened")
+    assert said.endswith("se4lip: 1 of 3 recordings could not be encoded: see above\n")
+    assert [one["shape"] for one in found["written"]] == [[31, 512], [13, 512]]
+    assert [one["audio"] for one in found["skipped"]] == [str(tmp_path / "text.wav")]
+    names = ["b.json", "b.npy", "speech.json", "speech.npy"]
+    assert [file.name for file in sorted((tmp_path / "all").iterdir())] == names
+    alone = encode_file(speech, encoder)
+    np.testing.assert_array_equal(np.load(tmp_path / "all" / "speech.npy"), alone)
+    code, printed, said = run(capsys, *(one for one in arguments if one != sounds[1]))
+    assert (code, printed, said) == (0, f"2 recordings encoded: {tmp_path / 'all'}\n", "")
+
+
 @given(  # a live filter of odd rates has 16,000 kernels, which take seconds to make
     rate_hz=st.integers(160, 7_680).map(lambda n: 25 * n),
     frames=st.integers(1, 3),
@@ -223,7 +245,16 @@ def test_the_bar_of_speak_moves_with_the_video(second, tmp_path, capsys, monkeyp
     ("arguments", "sentence"),
     [
         (("nothing.wav", "-o", "f.npy"), "cannot read audio"),
-        (("speech.wav",), "no output was named: give -o FEATURES.npy, or -o FOLDER with --for"),
+        ((), "no sound was named: give one audio or video file, or several"),
+        (("speech.wav",), "no output was named: give -o FEATURES.npy, or -o FOLDER for several"),
+        (("speech.wav", "--for", "er-nerf"), "no output was named: give -o FOLDER"),
+        (("speech.wav", "nan.wav", "-o", "f.npy"), "f.npy is one file: give -o FOLDER"),
+        (("speech.wav", "nan.wav", "--for", "er-nerf", "-o", "f"), "and --for takes one: give"),
+        (
+            ("speech.wav", "a/speech.wav", "-o", "f"),
+            "speech.wav and a/speech.wav would both be written to speech.npy: give them one by one",
+        ),
+        (("speech.wav", "nan.wav", "-o", "f", "--encoder", "text.wav"), "no safetensors file"),
         (("speech.wav", "-o", "f", "--for", "skynet"), "no system 'skynet' is known: one of"),
         (("empty.wav", "-o", "f.npy"), "empty (0 bytes)"),
         (("text.wav", "-o", "f.npy"), "damaged, cut short or no audio file"),

@@ -49,7 +49,17 @@ def called_with(
             raise
         # A configuration's own objection to a value is a sentence already.
         own = next((one for one in _causes(ended) if isinstance(one, InputError)), None)
-        raise own or InputError(sentence(said.getvalue(), program, arguments)) from None
+        if own is not None:
+            raise InputError(_as_typed(str(own), arguments)) from None
+        raise InputError(sentence(said.getvalue(), program, arguments)) from None
+
+
+def _as_typed(objection: str, arguments: list[str]) -> str:
+    """A configuration names its field; whoever typed ``--loop.learning-rate`` looks for that."""
+    field, _, rest = objection.partition(" ")
+    flags = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+    flags = {one for one in flags if one.rpartition(".")[2].strip("-").replace("-", "_") == field}
+    return f"{flags.pop()} {rest}" if len(flags) == 1 else objection
 
 
 @contextlib.contextmanager
