@@ -7,6 +7,8 @@ import torch
 
 from se4lip.audio.timebase import Window
 from se4lip.encoder.lips import LipEncoder, LipEncoderConfig
+from se4lip.encoder.model import SE4LipConfig
+from se4lip.types import InputError
 
 KEPT = list(itertools.product([True, False], repeat=3))
 
@@ -22,6 +24,18 @@ def lips():
 def given():
     random = torch.Generator().manual_seed(1)
     return torch.randn(3, 9, 48, 48, generator=random), torch.randn(3, 9, 147, generator=random)
+
+
+@pytest.mark.parametrize("side", [8, 40, 47, 48, 50])
+def test_pictures_of_any_size_are_seen(side):
+    config = LipEncoderConfig(side, channels=(8, 16, 16, 16), contour=0, embedding=12)
+    found = LipEncoder(config, Window())(torch.zeros(1, 5, side, side), torch.zeros(1, 5, 0))
+    assert found.shape == (1, 1, 12)
+
+
+def test_a_lip_window_has_a_middle():
+    with pytest.raises(InputError, match="a lip window of 4 frames has no middle: give an odd"):
+        SE4LipConfig(lip_window=Window(4))
 
 
 @pytest.mark.parametrize("kept", KEPT)

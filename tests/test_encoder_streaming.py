@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from se4lip.audio.timebase import Window
 from se4lip.encoder.speech import SpeechEncoder, SpeechEncoderConfig
 from se4lip.encoder.streaming import SpeechStream, encode_offline
 from se4lip.types import InputError
@@ -37,6 +38,25 @@ def test_streamed_equals_offline_for_any_chunking(encoder, rate, lengths):
     streamed = np.concatenate((*parts, features))
     assert len(streamed) == -(-len(samples) * 25 // rate)
     np.testing.assert_allclose(streamed, encode_offline(encoder, samples, rate), atol=2e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(0, 2),
+    st.sampled_from((16_000, 44_100)),
+    st.lists(st.sampled_from((0, 1, 640, 1764, 1280)), min_size=1, max_size=6),
+)
+def test_there_is_a_row_for_each_frame_that_has_begun_whatever_is_heard_ahead(ahead, rate, lengths):
+    window = Window(lookahead_frames=ahead)
+    config = SpeechEncoderConfig(projection=8, hidden=8, window=window)
+    encoder, samples = SpeechEncoder(config).eval(), noise(sum(lengths))
+    stream = SpeechStream(encoder, rate)
+    state, rows = stream.init(), 0
+    for start, length in zip(np.cumsum([0, *lengths]), lengths, strict=False):
+        state, features = stream.step(state, samples[start : start + length])
+        rows += len(features)
+    rows += len(stream.finish(state)[1])
+    assert rows == -(-len(samples) * 25 // rate)
 
 
 def test_a_chunk_of_any_length_is_encoded_a_minute_at_a_time(encoder, monkeypatch):

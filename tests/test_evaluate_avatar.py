@@ -165,6 +165,10 @@ def test_splats_on_a_gpu_draw_what_the_cpu_draws(made: Path) -> None:
         (("--renderer", "nerf"), "was drawn by the renderer 'splat', and --seen keeps it: leave"),
         (("--videos", "."), "with --seen only hearing is learned, on the CPU and without pictures"),
         (("--device", "cuda"), "with --seen only hearing is learned, on the CPU and without"),
+        (
+            ("--pictures.steps", "7", "--material.mouth-codes", "5", "--no-sways"),
+            "with --seen no looks are learned: leave --material and --sways and --pictures out",
+        ),
     ],
 )
 def test_what_seen_could_not_heed_is_refused(made, tmp_path, capsys, flags, sentence) -> None:

@@ -128,6 +128,16 @@ def test_long_recordings_are_cut_so_that_a_length_is_a_length(
     assert exam.rows[1].mean_clips == pytest.approx(np.ceil(4.0 / pieces_s), abs=0.3)
 
 
+@pytest.mark.parametrize(
+    ("frames", "clips"), [(75, 1), (76, 1), (99, 1), (100, 2), (149, 2), (610, 9)]
+)
+def test_what_is_long_is_not_cut_short(tmp_path, weights, monkeypatch, frames, clips) -> None:
+    folder = data_set(tmp_path / "set", [frames])
+    exam = examine(monkeypatch, Knowing(), [folder], weights)
+    assert exam.rows[0].clip_s == pytest.approx(frames / clips / 25, abs=0.04)
+    assert exam.rows[0].clip_s >= 2
+
+
 def test_short_clips_tell_nothing_of_long_ones(tmp_path, weights, monkeypatch) -> None:
     class Dull(Knowing):
         def embed_clip(self, samples, motion):

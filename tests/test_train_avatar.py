@@ -12,6 +12,7 @@ from recordings import tone, wav
 from se4lip.artifacts.avatar import load_avatar, save_avatar
 from se4lip.artifacts.encoder import EncoderIdentity
 from se4lip.audio.voice_activity import speech_frames
+from se4lip.evaluation.avatar import frames_learned
 from se4lip.face.pose import apply, project_px
 from se4lip.features.catalogue import load_features
 from se4lip.head.gate import noisy
@@ -25,6 +26,7 @@ from se4lip.synthesis.speak_audio import mouth_codes, speak
 from se4lip.train import avatar_again, avatar_wary
 from se4lip.train.avatar import train_avatar
 from se4lip.train.avatar_again import make_wary, relisten
+from se4lip.train.avatar_material import takes_of
 from se4lip.train.avatar_noise import NoiseConfig
 from se4lip.train.avatar_speech import aperture_cm
 from se4lip.types import InputError
@@ -189,6 +191,17 @@ def test_another_kept_hearing_is_another_run(made, tmp_path):
         train_avatar(*run, keep_hearing=other, **said)
 
 
+@pytest.mark.parametrize("part", ["speech", "pictures"])
+def test_other_options_are_told_before_the_data_are_read(part, made, tmp_path):
+    _, file, _ = made
+    other = replace(RECIPE, **{part: replace(getattr(RECIPE, part), seed=7)})
+    with pytest.raises(InputError, match=rf"with other --{part}\.seed \(0, now 7\): give the same"):
+        train_avatar(tmp_path / "gone", file.parent, other)
+    if part == "speech":
+        with pytest.raises(InputError, match=rf"with other --{part}\.seed \(0, now 7\): give"):
+            relisten(tmp_path / "gone", file.parent, other, seen=file)
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_run_does_not_go_on_with_other_sound(keep, made, tmp_path):
     original, file, _ = made
@@ -203,6 +216,51 @@ def test_a_run_does_not_go_on_with_other_sound(keep, made, tmp_path):
     set_av_offset(data, 1.5)  # as many takes of the same names
     with pytest.raises(InputError, match="is of a run with other clips or stored offsets"):
         train_avatar(*run, **more)
+
+
+def test_hearing_does_not_go_on_for_another_mouth_or_with_other_takes(made, tmp_path):
+    folder, file, _ = made
+    avatar = load_avatar(file)
+    save_avatar(tmp_path / "other.safetensors", replace(avatar, replay=avatar.replay[:1]))
+    recipe = replace(RECIPE, speech=replace(RECIPE.speech, steps=2, validate_every=2))
+
+    def hear(seen, **split):
+        return relisten(
+            *(folder / "dataset", tmp_path / "run", recipe, seen),
+            features=folder / "features",
+            report=lambda text: None,
+            **split,
+        )
+
+    hear(file, split="all")
+    with pytest.raises(InputError, match="is of a run with other --split: give the same"):
+        hear(file)
+    with pytest.raises(InputError, match="is of a run with other --seen: give the same"):
+        hear(tmp_path / "other.safetensors", split="all")
+    hear(file, split="all")
+
+
+def test_what_was_heard_anew_is_known_for_learned(made, tmp_path):
+    folder, file, _ = made
+    data = open_dataset(folder / "dataset")
+    recipe = replace(RECIPE, speech=replace(RECIPE.speech, steps=1, validate_every=1))
+    said = {"features": folder / "features", "report": lambda text: None}
+    heard = relisten(folder / "dataset", tmp_path / "a", recipe, file, split="all", **said)
+    looks = replace(RECIPE, pictures=replace(RECIPE.pictures, steps=1, validate_every=1))
+    kept = train_avatar(
+        *(folder / "dataset", tmp_path / "b", looks), keep_hearing=heard, report=lambda text: None
+    )
+    again = relisten(folder / "dataset", tmp_path / "c", recipe, heard, **said)
+    tests = takes_of(data, "test")
+    assert sum(map(len, tests)) > 0
+    for avatar, share in ((file, 0), (heard, 1), (kept, 1), (again, 0)):
+        for take in tests:
+            assert frames_learned(load_avatar(avatar), data, take) == share * len(take)
+
+
+def test_no_other_speech_is_put_under_a_take():
+    with pytest.raises(InputError, match=r"--voice.babble is 0.5, but a take is heard alone"):
+        replace(RECIPE, voice=replace(RECIPE.voice, babble=0.5))
 
 
 def test_a_head_is_made_wary_of_noise_and_keeps_all_else(made, tmp_path, monkeypatch):

@@ -119,7 +119,7 @@ def test_training_again_goes_on_from_its_checkpoints(made):
 
 def test_another_renderer_is_another_run(made):
     folder, _, _ = made
-    with pytest.raises(InputError, match="is of a run with other loop, renderer"):
+    with pytest.raises(InputError, match="is of a run with other renderer: give"):
         train_avatar(
             folder / "dataset",
             folder / "run",

@@ -439,6 +439,13 @@ def test_a_few_recordings_train_and_nothing_is_examined(tmp_path):
     assert load_encoder(file).config == SMALL
 
 
+def test_other_options_are_told_before_the_data_are_read(tmp_path):
+    data = make_dataset(tmp_path / "me", recordings=2, frames=60)
+    train_encoder([data], tmp_path / "run", recipe(steps=1), device="cpu")
+    with pytest.raises(InputError, match=r"with other --loop\.steps \(1, now 2\): give the same"):
+        train_encoder([tmp_path / "gone"], tmp_path / "run", recipe(steps=2), device="cpu")
+
+
 def test_a_run_does_not_go_on_with_other_clips(tmp_path):
     data = make_dataset(tmp_path / "me", recordings=2, frames=60)
     train_encoder([data], tmp_path / "run", recipe(steps=1), device="cpu")

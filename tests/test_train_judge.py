@@ -15,7 +15,7 @@ from se4lip.audio.augment import SpeechAugmentConfig
 from se4lip.io.dataset import ClipEntry, Index, SourceEntry, write_clip, write_index
 from se4lip.metrics.judge import Judge, JudgeConfig
 from se4lip.metrics.judge_lips import MOTION_WIDTH
-from se4lip.train.corpus import Corpus
+from se4lip.train.corpus import Corpus, draw_stretches
 from se4lip.train.judge import (
     JudgeRecipe,
     JudgeTask,
@@ -174,6 +174,30 @@ def test_the_command_trains_a_judge_that_may_not_judge_yet(tmp_path, capsys) -> 
     told = strict_json(capsys.readouterr().out)
     assert told["path"] == str(made)
     assert (told["training"]["steps"], told["training"]["validation"]) == (2, {})
+
+
+def test_speeds_the_wrong_way_round_are_refused() -> None:
+    with pytest.raises(InputError, match=r"speeds are 1.18 to 0.85: give the slower one first"):
+        dataclasses.replace(RECIPE, speeds=(1.18, 0.85))
+
+
+def test_sound_reaches_to_the_end_of_every_stretch() -> None:
+    """Of stretches that are not re-timed too, as those of the voices beneath are not."""
+    recipe = dataclasses.replace(RECIPE, speeds=(0.6, 0.8))
+    task = JudgeTask(Judge(recipe.model), recipe, talking_corpus(), [])
+    generator = torch.Generator().manual_seed(0)
+    whole = (1.0, 1.0)
+    stretches = draw_stretches(task.corpus.frames, 8, recipe.frames, whole, generator)
+    powers = task._powers(stretches)
+    assert (powers.diff(dim=1).abs().amax(2) > 0).all()
+
+
+def test_clips_that_validate_are_as_long_as_what_is_seen_at_once(tmp_path) -> None:
+    sets = [data_set(tmp_path / "long", clips=2), data_set(tmp_path / "brief", 2, frames=25)]
+    model = JudgeConfig(width=16, dilations=(1, 2, 4, 8))
+    loop = dataclasses.replace(RECIPE.loop, steps=1, validate_every=1)
+    recipe = dataclasses.replace(RECIPE, model=model, loop=loop, frames=41)
+    train_judge(sets[:1], tmp_path / "run", recipe, validation=sets[1:], split="all")
 
 
 def test_two_data_sets_train_together(tmp_path) -> None:

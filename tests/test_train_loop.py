@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from se4lip.io.weights import load_weights
-from se4lip.train.checkpoint import progress_of
+from se4lip.train.checkpoint import check_begun, progress_of
 from se4lip.train.interruption import put_off
 from se4lip.train.log import duration
 from se4lip.train.loop import CHECKPOINT, LoopConfig, schedule, train
@@ -162,6 +162,14 @@ def test_options_that_changed_are_told_as_they_are_typed(tmp_path):
         run(tmp_path, identity=recipe(30) | {"of": "that"})
 
 
+def test_options_that_changed_are_told_before_the_data_are_read(tmp_path):
+    run(tmp_path, identity={"recipe": {"steps": 20, "rates": [1, 2]}, "of": "this"})
+    check_begun(tmp_path, {"recipe": {"steps": 20, "rates": (1, 2)}, "newer": 3})
+    check_begun(tmp_path / "nothing", {"recipe": 1})
+    with pytest.raises(InputError, match=r"of a run with other --steps \(20, now 30\): give"):
+        check_begun(tmp_path, {"recipe": {"steps": 30, "rates": (1, 2)}})
+
+
 def test_a_checkpoint_of_another_run_is_not_overwritten(tmp_path):
     run(tmp_path)
     before = (tmp_path / f"{CHECKPOINT}.safetensors").read_bytes()
@@ -189,6 +197,23 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     ):
         run(tmp_path / "run", task=Broken())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("broken_at", [40, 59])
+def test_a_gradient_that_is_no_number_leaves_what_was_learned_before(tmp_path, broken_at):
+    class Broken(Fit):
+        def loss(self, step):
+            value, figures = super().loss(step)
+            if step == broken_at:  # of the root of zero
+                value = value + (self.module[0].weight.sum() * 0).sqrt()
+            return value, figures
+
+    every_step = LoopConfig(**(vars(CONFIG) | {"checkpoint_every_s": 0.0}))
+    with pytest.raises(InputError, match=f"the gradient became nan at step {broken_at}, the train"):
+        run(tmp_path, every_step, Broken())
+    assert progress_of(tmp_path).steps_done == broken_at
+    tensors, _ = load_weights(tmp_path / f"{CHECKPOINT}.safetensors", kind=CHECKPOINT)
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TensorBoard's own

@@ -1,6 +1,7 @@
 """``se4lip train avatar``"""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -96,7 +97,7 @@ def train_avatar(arguments: list[str]) -> int | None:
                 parts = [part for part in HEARING if part not in WARINESS]
                 _refuse_with_kept_hearing(asked, recipe, parts)
         if seen is not None:
-            _check_seen(seen, renderer, videos, device)
+            _check_seen(seen, renderer, videos, device, recipe)
         if seen is not None and keep_hearing is not None:
             file = make_wary(
                 dataset,
@@ -173,22 +174,28 @@ def _warn_of_late_sound(dataset: Path, report: Callable[[str], None]) -> None:
         )
 
 
+def _changed(recipe: AvatarRecipe, parts: Sequence[str]) -> list[str]:
+    """The flags of those ``parts`` that are not as they usually are."""
+    usual = AvatarRecipe()
+    changed = [part for part in parts if getattr(recipe, part) != getattr(usual, part)]
+    return [f"--{part.replace('_', '-')}" for part in changed]
+
+
 def _refuse_with_kept_hearing(
     asked: Mapping[str, object], recipe: AvatarRecipe, parts: Sequence[str]
 ) -> None:
     """Raises: InputError when what hearing is learned from was asked for, by a flag or in one of
     the ``parts`` of the recipe, and none is learned."""
-    usual = AvatarRecipe()
-    changed = [part for part in parts if getattr(recipe, part) != getattr(usual, part)]
-    flags = [flag for flag, value in asked.items() if value]
-    flags += [f"--{part.replace('_', '-')}" for part in changed]
+    flags = [flag for flag, value in asked.items() if value] + _changed(recipe, parts)
     if flags:
         raise InputError(
             f"with --keep-hearing no hearing is learned: leave {' and '.join(flags)} out"
         )
 
 
-def _check_seen(seen: Path, renderer: Renderer | None, videos: Path | None, device: str) -> None:
+def _check_seen(
+    seen: Path, renderer: Renderer | None, videos: Path | None, device: str, recipe: AvatarRecipe
+) -> None:
     """Raises: InputError on what could not be heeded, because an avatar is given that stays."""
     found = load_avatar(seen).renderer
     if renderer not in (None, found):
@@ -201,3 +208,6 @@ def _check_seen(seen: Path, renderer: Renderer | None, videos: Path | None, devi
             "with --seen only hearing is learned, on the CPU and without pictures: leave --videos "
             "and --device out"
         )
+    looks = [one.name for one in fields(AvatarRecipe) if one.name not in HEARING]
+    if flags := _changed(recipe, looks):
+        raise InputError(f"with --seen no looks are learned: leave {' and '.join(flags)} out")

@@ -52,7 +52,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = functional.gelu(self.norm_first(self.first(x)))
         y = self.norm_second(self.second(y))
-        return functional.gelu(y + self.shortcut(functional.avg_pool2d(x, 2)))
+        return functional.gelu(y + self.shortcut(functional.avg_pool2d(x, 2, ceil_mode=True)))
 
 
 class LipEncoder(nn.Module):

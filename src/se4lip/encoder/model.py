@@ -32,6 +32,10 @@ class SE4LipConfig:
                 f"speech has embeddings of {self.speech.embedding} numbers and lips of "
                 f"{self.lips.embedding}: give both the same, for they are compared"
             )
+        if self.lip_window.frames % 2 == 0:
+            raise InputError(
+                f"a lip window of {self.lip_window.frames} frames has no middle: give an odd number"
+            )
         if self.lip_window.lookahead_frames < 1:
             raise InputError(
                 "a lip window that ends before its own frame was asked for: give "

@@ -86,17 +86,17 @@ class SpeechStream:
         """
         _check_open(state)
         resampler, heard = resample(state.resampler, np.zeros(0, np.float32), last=True)
-        frames = -(-resampler.taken * FRAME_RATE_HZ // self.sample_rate_hz)
         window = self.encoder.config.window
-        total = (window.past_frames + frames - 1 + window.lookahead_frames) * SAMPLES_PER_FRAME
+        frames = window.past_frames + self._begun(resampler) - 1 + window.lookahead_frames
         given = window.past_frames * SAMPLES_PER_FRAME + resampler.given
-        if frames == 0:
-            none = np.zeros((0, self.encoder.config.embedding), np.float32)
-            return replace(state, ended=True), none
-        heard = np.concatenate((heard, np.zeros(max(0, total - given), np.float32)))
+        silence = max(0, frames * SAMPLES_PER_FRAME - given)
+        heard = np.concatenate((heard, np.zeros(silence, np.float32)))
         state, features = self._advance(state, resampler, heard)
-        state, surplus = replace(state, ended=True), state.frames - frames
-        return state, features[: len(features) - surplus] if surplus > 0 else features
+        return replace(state, ended=True), features
+
+    def _begun(self, resampler: ResampleState) -> int:
+        """How many frames have begun in the sound that was taken: there are no others."""
+        return -(-resampler.taken * FRAME_RATE_HZ // self.sample_rate_hz)
 
     @torch.inference_mode()
     def _advance(
@@ -108,7 +108,8 @@ class SpeechStream:
         cleaned, channel = encoder.clean(power, state.channel)
         samples = samples[len(power) * COLUMN_HOP :]
         columns = torch.cat((state.columns, cleaned))
-        ready = max(0, (len(columns) - config.window_columns) // COLUMNS_PER_FRAME + 1)
+        whole = (len(columns) - config.window_columns) // COLUMNS_PER_FRAME + 1
+        ready = max(0, min(whole, self._begun(resampler) - state.frames))
         if ready == 0:
             features = np.zeros((0, config.embedding), np.float32)
         else:

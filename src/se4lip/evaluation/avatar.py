@@ -194,14 +194,13 @@ def evaluate_avatar(
 
 def frames_learned(avatar: Avatar, data: Dataset, take: Take) -> int:
     """How many frames of ``take`` the avatar learned from; 0 where its file does not say."""
-    said = avatar.details.get("learned_from", {})
-    if said.get("dataset") != data.name:
-        return 0
-    return sum(
-        max(0, min(take.stop, stop) - max(take.start, start))
-        for clip, start, stop in said["takes"]
-        if clip == take.clip
-    )
+    learned: set[int] = set()
+    for part in ("learned_from", "heard_from"):  # all of it, and what was heard anew since
+        said = avatar.details.get(part) or {}
+        for clip, start, stop in said["takes"] if said.get("dataset") == data.name else ():
+            if clip == take.clip:
+                learned |= {*range(max(take.start, start), min(take.stop, stop))}
+    return len(learned)
 
 
 def drawn_on(avatar: Avatar, device: str) -> Avatar:

@@ -212,8 +212,11 @@ class _Questions:
 
 
 def _pieces(clip: Clip, frames: int) -> Iterator[Clip]:
-    """Long recordings in parts of nearly equal length, none longer than ``frames``."""
-    parts = -(-len(clip) // frames)
+    """Long recordings in parts of nearly equal length, none longer than ``frames``, unless parts
+    would be short for it: what was a long clip is examined as one."""
+    parts, long_frames = -(-len(clip) // frames), Gate.long_clip_s * FRAME_RATE_HZ
+    if frames >= long_frames > len(clip) // parts:
+        parts = max(1, parts - 1)
     for part in np.array_split(np.arange(len(clip)), parts):
         here = slice(part[0], part[-1] + 1)
         track = replace(

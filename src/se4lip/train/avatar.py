@@ -26,7 +26,7 @@ from se4lip.head.splat.head import SplatHead
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import run_folder
-from se4lip.train.avatar_hearing import Also, Voiced, spoken_in
+from se4lip.train.avatar_hearing import Also, Voiced, check_hearing_begun, spoken_in
 from se4lip.train.avatar_material import (
     Material,
     MaterialConfig,
@@ -34,6 +34,7 @@ from se4lip.train.avatar_material import (
     Spoken,
     framed_pictures,
     gather,
+    learned_from,
     shown_of,
     takes_of,
 )
@@ -42,6 +43,7 @@ from se4lip.train.avatar_nerf_start import start_nerf
 from se4lip.train.avatar_noise import NoiseConfig
 from se4lip.train.avatar_picture import PictureLoss, PictureTask, relative_rate
 from se4lip.train.avatar_start import start_head
+from se4lip.train.checkpoint import check_begun
 from se4lip.train.devices import chosen_device, machine
 from se4lip.train.hearing_of_another import AUTO, hearing_told, kept_hearing, known_by
 from se4lip.train.listener import OTHER_VOICES, listener_of
@@ -98,6 +100,11 @@ class AvatarRecipe:
 
     def __post_init__(self) -> None:
         within(self, curves=(0, 1024), hidden=(1, 8192), voices=(0, 1000))
+        if self.voice.babble:
+            raise InputError(
+                f"--voice.babble is {self.voice.babble}, but a take is heard alone, with no speech "
+                "of others to put under it: leave it at 0"
+            )
         within(self, certainty=(0, 100), wariness=(0, 100), known_rate=(1e-12, 1))
         usual = type(self)  # has the defaults
         changed = [n for n in ("certainty", "wariness") if getattr(self, n) != getattr(usual, n)]
@@ -142,6 +149,10 @@ def train_avatar(
         InputError: data that cannot be read, too short, or a run of another configuration.
     """
     run_folder(out)
+    asked = {"recipe": to_plain(recipe), "renderer": renderer}
+    if keep_hearing is None:
+        check_hearing_begun(out / "speech", recipe)
+    check_begun(out / "pictures", asked)
     where = chosen_device(device)
     kept = None if keep_hearing is None else load_avatar(keep_hearing)
     if kept is None:
@@ -163,11 +174,11 @@ def train_avatar(
         window = kept_hearing(str(keep_hearing), kept, material.person)
         encoder_heard, heard = kept.encoder, hearing_told(kept, to_plain(recipe))
     identity = {
-        "recipe": to_plain(recipe),
+        **asked,
         "hidden": window.config.hidden,
-        "renderer": renderer,
         "data": [data.name, len(material.shown), len(material.spoken)],
         "clips": own.digest,
+        "takes": own.spans,
         "hearing": None if kept is None else kept.sha256,
         "encoder": [encoder_heard.name, encoder_heard.sha256, encoder_heard.width],
     }
@@ -180,10 +191,7 @@ def train_avatar(
         "recipe": to_plain(recipe),
         "machine": machine(where),
         "takes": len(material.spoken),
-        "learned_from": {
-            "dataset": data.name,
-            "takes": [[one.take.clip, one.take.start, one.take.stop] for one in material.spoken],
-        },
+        "learned_from": learned_from(data, material.spoken),
         "look_takes": material.look_takes,
         "reprojection_px": material.reprojection_px,
         **heard,

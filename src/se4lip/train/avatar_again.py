@@ -16,8 +16,14 @@ from se4lip.io.config import to_plain
 from se4lip.io.dataset import open_dataset
 from se4lip.io.files import run_folder
 from se4lip.train.avatar import AVATAR_FILE, AvatarRecipe, held_out_of
-from se4lip.train.avatar_hearing import Also, Voiced, alone, spoken_in
-from se4lip.train.avatar_material import Take, takes_of
+from se4lip.train.avatar_hearing import (
+    Also,
+    Voiced,
+    alone,
+    check_hearing_begun,
+    spoken_in,
+)
+from se4lip.train.avatar_material import Take, learned_from, takes_of
 from se4lip.train.avatar_noise import pieces_of
 from se4lip.train.avatar_wary import LEAST_ROWS, learn_noise
 from se4lip.train.hearing_of_another import (
@@ -62,6 +68,7 @@ def relisten(
         InputError: as ``train_avatar``, or ``seen`` cannot be read.
     """
     run_folder(out)
+    check_hearing_begun(out / "speech", recipe)
     listener = listener or listener_of(encoder, features, feature_weights, recipe.voice)
     known = known_by(hearing_of, listener.identity, recipe.hidden)
     also = Also.read(listener, also_heard, also_still, also_spoken, known, recipe.keep_gate)
@@ -75,7 +82,10 @@ def relisten(
             "out to make a head of this one"
         )
     own, examined = Voiced(data, spoken), Voiced(data, held_out)
-    window = also.taught(avatar.person, own, examined, listener, recipe, out / "speech", report)
+    window = also.taught(
+        *(avatar.person, own, examined, listener, recipe, out / "speech", report),
+        mouth_of=avatar.sha256,
+    )
     identity = replace(listener.identity, width=window.config.feature_width)
     plain = to_plain(recipe)
     told = {
@@ -83,6 +93,7 @@ def relisten(
         "recipe": avatar.details.get("recipe", {}) | {part: plain[part] for part in HEARING},
         "speech": plain["speech"],
         "also": also.told(),
+        "heard_from": learned_from(data, spoken),
     }
     return _save(out, avatar, window, identity, told)
 

@@ -38,6 +38,7 @@ from se4lip.train.avatar_speech import (
 )
 from se4lip.train.avatar_unfilmed import Piece, pieces_of_recordings, unfilmed_takes
 from se4lip.train.avatar_wary import learn_noise
+from se4lip.train.checkpoint import check_begun
 from se4lip.train.hearing_of_another import Known, gated_by, handed_on
 from se4lip.train.listener import Features, Listener, voice_seed
 from se4lip.train.loop import train
@@ -65,6 +66,11 @@ class Voiced:
         """Of what the takes are made of, for a run that goes on."""
         return digest_of(self.data, (one.take.clip for one in self.spoken))
 
+    @property
+    def spans(self) -> list[list[int]]:
+        """Where its takes begin and end, each in its clip."""
+        return [[one.take.start, one.take.stop] for one in self.spoken]
+
 
 def learn_to_hear(
     person: Person,
@@ -77,6 +83,7 @@ def learn_to_hear(
     unspoken: Sequence[Samples] = (),
     unfilmed: Sequence[Piece] = (),
     known: Known | None = None,
+    mouth_of: str | None = None,
 ) -> SpeechWindow:
     """The network from features to the person's mouth codes, trained in ``out``.
 
@@ -84,7 +91,8 @@ def learn_to_hear(
     like, and is heard in made voices too. ``unspoken`` are recordings in which nobody speaks,
     ``unfilmed`` are speech of people whom nobody filmed: it teaches when the mouth moves, and by
     its phones, where they are known, what they ask of any lips.
-    ``known`` is what somebody else's head has learned of the same features, to begin with.
+    ``known`` is what somebody else's head has learned of the same features, to begin with;
+    ``mouth_of`` the checksum of the avatar whose mouth codes are meant, where they are one's.
     """
     own = voices[0]
     heard = [_heard(own.data, one, listener) for one in own.spoken]
@@ -134,13 +142,12 @@ def learn_to_hear(
     examined = [_heard(held_out.data, one, listener) for one in held_out.spoken[:_VALIDATION_TAKES]]
     talk = [piece.samples for piece in unfilmed]
     identity = {
-        "recipe": {
-            **{"voices": recipe.voices, "certainty": recipe.certainty},
-            **{name: to_plain(getattr(recipe, name)) for name in ("speech", "voice", "noise")},
-        },
+        "recipe": _options(recipe),
         "hearing_of": None if known is None else [known.sha256, recipe.known_rate],
         "data": [[one.data.name, len(one.spoken)] for one in voices],
         "clips": [one.digest for one in voices],
+        "takes": [one.spans for one in voices],
+        "seen": mouth_of,
         "unspoken": [*_sums(pieces), *(_sums(talk) if talk else ())],
         "asked": [sum(int(kind) for piece in unfilmed for kind in piece.asked)],
         "encoder": [listener.identity.name, listener.identity.sha256, width],
@@ -153,6 +160,17 @@ def learn_to_hear(
     if known is None or not known.window.knows_noise:  # what it is does not depend on the mouth
         learn_noise(window, speech, silence, noise)
     return window
+
+
+def check_hearing_begun(folder: Path, recipe: AvatarRecipe) -> None:
+    """Raises: InputError when what was begun in ``folder`` has other options."""
+    check_begun(folder, {"recipe": _options(recipe)})
+
+
+def _options(recipe: AvatarRecipe) -> dict[str, Any]:
+    """Those of hearing, by which a run knows that it is the same."""
+    plain = to_plain(recipe)
+    return {name: plain[name] for name in ("voices", "certainty", "speech", "voice", "noise")}
 
 
 def alone(
@@ -216,6 +234,7 @@ class Also:
         recipe: AvatarRecipe,
         out: Path,
         report: Callable[[str], None],
+        mouth_of: str | None = None,
     ) -> SpeechWindow:
         """`learn_to_hear` from the person's own takes and all of this."""
         others = [
@@ -226,6 +245,7 @@ class Also:
             unspoken=self.still,
             unfilmed=self.pieces,
             known=self.known,
+            mouth_of=mouth_of,
         )
 
     def told(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
@@ -153,6 +154,12 @@ class Material:
     replay: Motion
     look_takes: list[str]
     reprojection_px: float
+
+
+def learned_from(data: Dataset, spoken: Sequence[Spoken]) -> dict[str, Any]:
+    """What an avatar's file says of the takes it learned from, so that none of them tests it."""
+    takes = [[one.take.clip, one.take.start, one.take.stop] for one in spoken]
+    return {"dataset": data.name, "takes": takes}
 
 
 def gather(

@@ -3,6 +3,7 @@ it has come."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from se4lip.types import InputError
 
 CHECKPOINT = "checkpoint"
 
-_SAID = {"clips": "clips or stored offsets"}
+_SAID = {"clips": "clips or stored offsets", "takes": "--split", "seen": "--seen"}
 _NO_OPTION = "no option"  # of another version of se4lip
 
 
@@ -87,12 +88,7 @@ def resume(
     """
     tensors, header = load_weights(path, kind=CHECKPOINT)
     # What an older se4lip did not write down cannot be compared.
-    different = {k: v for k, v in header.config.items() if identity.get(k) != v}
-    if different:
-        raise InputError(
-            f"{path} is of a run with other {_told(different, identity)}: give the same options "
-            "and data to go on with it, or another output folder to start anew"
-        )
+    _check_same(path, header.config, {name: identity.get(name) for name in header.config})
     parts: dict[str, dict[str, Tensor]] = {"module": {}, "average": {}, "optimizer": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
@@ -109,6 +105,29 @@ def resume(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
     return Progress(**header.metadata)
+
+
+def check_begun(folder: Path, known: dict[str, Any]) -> None:
+    """Whether a run in ``folder``, if there is one, is as far as is ``known`` the one that is asked
+    for: its options are, before minutes of work for data.
+
+    Raises:
+        InputError: it is another, or cannot be read.
+    """
+    path = checkpoint_file(folder)
+    if path.exists():
+        found = read_header(path, CHECKPOINT).config
+        known = json.loads(json.dumps(known))  # as it is written
+        _check_same(path, found, {name: known[name] for name in known.keys() & found.keys()})
+
+
+def _check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    different = {name: found[name] for name in wanted if found[name] != wanted[name]}
+    if different:
+        raise InputError(
+            f"{path} is of a run with other {_told(different, wanted)}: give the same options "
+            "and data to go on with it, or another output folder to start anew"
+        )
 
 
 def _told(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ from se4lip.face.augment import LipAugmentConfig, augment_contour, augment_pictu
 from se4lip.io.config import to_plain
 from se4lip.io.dataset import Dataset, open_dataset
 from se4lip.io.files import run_folder
+from se4lip.train.checkpoint import check_begun
 from se4lip.train.corpus import (
     Corpus,
     Stretches,
@@ -273,6 +274,8 @@ def train_encoder(
             "--start, or leave --hold-speech out"
         )
     run_folder(out)
+    asked = {"recipe": to_plain(recipe), "split": split}
+    check_begun(out, asked)
     where = chosen_device(device)
     with processes(where):
         torch.manual_seed(recipe.loop.seed)
@@ -299,11 +302,10 @@ def train_encoder(
             take_up(module, start)
         module.to(where)
         identity: dict[str, Any] = {
-            "recipe": to_plain(recipe),
+            **asked,
             "data": [[data.name, len(clips_of(data, split))] for data in sets],
             "clips": [digest(data, split) for data in sets],
             "pictures_alone": [digest(data, "all") for data in drawn],
-            "split": split,
             "start": encoder_header(start).sha256 if start else None,
         }
         task = EncoderTask(module, recipe, corpus, probes)

@@ -94,6 +94,7 @@ def hearing_told(avatar: Avatar, recipe: dict[str, Any]) -> dict[str, Any]:
         "recipe": looks | kept,
         "also": details.get("also"),
         "speech": made_by["speech"],
+        "heard_from": details.get("heard_from", details.get("learned_from")),
         "hearing_kept_of": avatar.sha256,
     }
 

@@ -33,6 +33,7 @@ from se4lip.metrics.judge import (
 )
 from se4lip.metrics.judge_lips import face_motion
 from se4lip.metrics.sync import OffsetCounts, offset_accuracy
+from se4lip.train.checkpoint import check_begun
 from se4lip.train.corpus import (
     Corpus,
     Stretches,
@@ -92,6 +93,10 @@ class JudgeRecipe:
         within(self, speeds=(0.1, 10), late_frames=(0, 15), late_spread=(1e-3, 1e3))
         least = self.model.window_frames + self.late_frames
         within(self, frames=(least, math.inf))
+        if self.speeds[0] > self.speeds[1]:
+            raise InputError(
+                f"speeds are {self.speeds[0]} to {self.speeds[1]}: give the slower one first"
+            )
 
 
 class JudgeTask:
@@ -123,9 +128,8 @@ class JudgeTask:
 
     def _powers(self, stretches: Stretches) -> Float[Tensor, "B L F"]:
         columns = COLUMNS_PER_FRAME * self.recipe.frames
-        samples, where = cut_speech(
-            self.corpus, stretches, LEAD_COLUMNS, columns, self.recipe.speeds[1]
-        )
+        fastest = max(1.0, *self.recipe.speeds)  # speech of others, beneath it, is as it was
+        samples, where = cut_speech(self.corpus, stretches, LEAD_COLUMNS, columns, fastest)
         return columns_at(column_power(samples), where)
 
     def validate(self, module: Judge) -> dict[str, float]:
@@ -263,18 +267,20 @@ def train_judge(
             configuration.
     """
     run_folder(out)
+    asked = {"recipe": to_plain(recipe), "split": split}
+    check_begun(out, asked)
     torch.manual_seed(recipe.loop.seed)
     sets = open_datasets(datasets)
     for data in sets:
         check_split(data, split)
     shortest = recipe.model.window_frames + recipe.late_frames + 1
     corpus = corpus_of((data.clip(n) for data in sets for n in clips_of(data, split)), shortest)
-    probes = [probe for path in validation for probe in _probes(open_dataset(path))]
+    seen_at_once = recipe.model.window_frames
+    probes = [one for path in validation for one in _probes(open_dataset(path), seen_at_once)]
     identity = {
-        "recipe": to_plain(recipe),
+        **asked,
         "data": [[data.name, len(clips_of(data, split))] for data in sets],
         "clips": [digest(data, split) for data in sets],
-        "split": split,
     }
     task = JudgeTask(Judge(recipe.model), recipe, corpus, probes)
     trained = train(task, recipe.loop, out, identity)
@@ -287,7 +293,7 @@ def train_judge(
     return out / "judge.safetensors"
 
 
-def _probes(data: Dataset, most: int = 150) -> list[Probe]:
+def _probes(data: Dataset, least_frames: int, most: int = 150) -> list[Probe]:
     names = data.names[:: max(1, -(-len(data.names) // most))]
     probes = (Probe.of(data.clip(name), data.name) for name in names)
-    return [probe for probe in probes if len(probe.motion) > 20]
+    return [probe for probe in probes if len(probe.motion) >= max(21, least_frames)]

@@ -104,15 +104,16 @@ def train(
             last = step == config.steps - 1
             loss, norm, figures = learner.step(step)
             if last or step % config.log_every == 0:
-                shown = {"loss": _finite(loss, step), "gradient_norm": norm.item()}
+                shown = {"loss": _finite(loss, "loss", step), "gradient_norm": norm.item()}
                 log.step(step, shown | {"rate": rate_of(step, config)} | figures)
             if chief and (last or (step + 1) % config.validate_every == 0):
+                _check_sound(loss, norm, step)
                 examined = task.validate(learner.averaged())
                 log.validation(step, examined)
                 found = numbers(examined)
             stops = stopping()
             if chief and (last or stops or time.monotonic() - saved_at > config.checkpoint_every_s):
-                _finite(loss, step)  # a spoilt state must not replace a good one
+                _check_sound(loss, norm, step)  # a spoilt state must not replace a good one
                 saved_at = time.monotonic()
                 come = Progress(step + 1, before.seconds + saved_at - began, found)
                 save(path, identity, come, learner.module, learner.optimizer, learner.average)
@@ -197,11 +198,17 @@ def rate_of(step: int, config: LoopConfig) -> float:
     return config.learning_rate * schedule(step, config)
 
 
-def _finite(loss: Tensor, step: int) -> float:
-    value = loss.item()
+def _check_sound(loss: Tensor, norm: Tensor, step: int) -> None:
+    """The loss is of the weights before ``step``, the gradient went into those after it."""
+    _finite(loss, "loss", step)
+    _finite(norm, "gradient", step)
+
+
+def _finite(found: Tensor, what: str, step: int) -> float:
+    value = found.item()
     if not math.isfinite(value):
         raise InputError(
-            f"the loss became {value} at step {step}, the training has diverged: lower the "
+            f"the {what} became {value} at step {step}, the training has diverged: lower the "
             "learning rate and begin anew"
         )
     return value
