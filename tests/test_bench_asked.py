@@ -48,6 +48,14 @@ def test_folds_ask_about_every_frame_once_and_never_teach_it(tmp_path):
     assert len(asked) == len(set(asked)) == sum(map(data.frame_count, data.names))
 
 
+def test_no_more_takes_teach_and_are_asked_than_were_wanted(many, tmp_path):
+    few = FeaturesConfig(folds=2, train_takes=1, test_takes=1)
+    for data in (open_dataset(many), open_dataset(puppet.make_dataset(tmp_path))):
+        counts = [(len(teach), len(asked)) for teach, asked in folds(data, few)]
+        assert counts == len(folds(data, SMALL)) * [(1, 1)]
+        assert all(len(teach) > 1 and len(asked) > 1 for teach, asked in folds(data, SMALL))
+
+
 def sets_of(data, memory, phones=None, same_lips=()):
     splits = folds(data, SMALL)
     return asked_sets(data, splits, [], same_lips, phones, memory, 60)

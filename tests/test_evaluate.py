@@ -250,6 +250,17 @@ def test_other_speech_than_the_real_videos_is_silent_where_it_is_silent(tmp_path
     assert unsaid.predicted.number > 0.4  # it should say what the real one says
 
 
+def test_sound_in_which_nobody_is_heard_is_told(tmp_path: Path) -> None:
+    times, hiss = np.arange(50) / 25, 0.1 * np.random.default_rng(2).normal(size=2 * 48_000)
+    record(tmp_path / "even.mp4", _pictures(np.zeros(50)), times, hiss.astype(np.float32))
+    save_encoder(tmp_path / "encoder.safetensors", SE4Lip(SE4LipConfig()).eval(), {})
+    (note,) = _judge(tmp_path, "even.mp4").notes
+    assert note == (
+        f"nobody is heard speaking in {tmp_path / 'even.mp4'}, whose sound is too low or too even: "
+        "all of it counts as silence"
+    )
+
+
 def test_videos_of_different_length_are_refused_beyond_two_frames(folder: Path) -> None:
     with pytest.raises(InputError) as wrong:
         _judge(folder, "short.mp4", "real.mp4")

@@ -7,6 +7,7 @@ import pytest
 
 from recordings import wav
 from se4lip.cli import main
+from se4lip.commands.lips import _auc
 from se4lip.evaluation.languages import Lips, evaluate_languages, judged
 from se4lip.evaluation.silence import SilenceConfig, evaluate_silence
 from se4lip.metrics.closure import Phone
@@ -32,13 +33,20 @@ def said(names: str, right: bool = True) -> Lips:
 
 
 def test_lips_that_do_as_the_language_says_are_perfect():
-    row = judged("xx-one", [said("bapamo"), said("tisemu")], 0.1)
+    row = judged("xx-one", 4 * [said("bapamo"), said("tisemu")], 0.1)
     assert (row.recall, row.precision, row.f1) == (1, 1, 1)
     assert row.closing_auc == row.rounding_auc == 1
     assert row.closing_auc_low == row.closing_auc_high == 1
-    assert (row.recordings, row.bilabials, row.other_phones) == (2, 4, 8)
-    assert (row.rounded, row.spread) == (2, 2)
+    assert (row.recordings, row.bilabials, row.other_phones) == (8, 16, 32)
+    assert (row.rounded, row.spread) == (8, 8)
     assert row.language == "xx"
+
+
+def test_a_few_recordings_are_no_certainty():
+    row = judged("xx", 7 * [said("bapamotise")], 0.1)
+    assert row.closing_auc == row.rounding_auc == 1
+    assert np.isnan([row.closing_auc_low, row.rounding_auc_high]).all()
+    assert (_auc(1.0, np.nan, np.nan), _auc(0.5, 0.25, 0.75)) == ("1.00", "0.50 (0.25-0.75)")
 
 
 def test_lips_that_do_the_opposite_are_worse_than_chance():
@@ -89,6 +97,11 @@ def test_nothing_said_is_no_figure_rather_than_a_wrong_one():
     [("ˈpʰ", "p"), ("ɔ̃", "ɔ"), ("u̯", "u"), ("'o", "o"), ("ˌʃː", "ʃ"), ("1", "")],  # noqa: RUF001
 )
 def test_a_phone_is_what_it_begins_with(phone, first):
+    assert letter(phone) == first
+
+
+@pytest.mark.parametrize(("phone", "first"), [("EM", "m"), ("EN", "n"), ("EH1", "ɛ"), ("P", "p")])
+def test_capitals_are_arpabets(phone, first):
     assert letter(phone) == first
 
 

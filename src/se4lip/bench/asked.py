@@ -55,11 +55,13 @@ class AskedSet:
 
 def folds(data: Dataset, config: Any) -> list[tuple[list[Take], list[Take]]]:
     """What teaches and what is asked. Many recordings: the split that heads and encoders share. A
-    few, of a portrait: everything is asked once, by windows that did not learn from it."""
+    few, of a portrait: everything is asked once, by windows that did not learn from it. Of either,
+    and of each fold, no more takes than ``config`` has."""
+    split = [(takes_of(data, "train"), takes_of(data, "test"))]
     if is_portrait(data):
-        return folds_of(data, config.folds)
-    train = evenly(takes_of(data, "train"), config.train_takes)
-    return [(train, evenly(takes_of(data, "test"), config.test_takes))]
+        split = folds_of(data, config.folds)
+    most = config.train_takes, config.test_takes
+    return [(evenly(teach, most[0]), evenly(asked, most[1])) for teach, asked in split]
 
 
 def is_portrait(data: Dataset) -> bool:

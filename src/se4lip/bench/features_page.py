@@ -79,7 +79,9 @@ def write_page(results: Path, comparison: Comparison, rows: list[dict[str, Any]]
         quick=f"A quick run: {comparison.left_out}.\n\n" if comparison.left_out else "",
         seeds=config.seeds,
         steps=config.steps,
-        takes="all training takes" if config.train_takes is None else f"{config.train_takes} takes",
+        takes="all training takes"
+        if config.train_takes is None
+        else f"at most {config.train_takes} takes",
         voices=config.voices,
         ours=comparison.kinds[0].name,
         least=LEAST_RECORDINGS,

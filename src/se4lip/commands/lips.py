@@ -1,5 +1,6 @@
 """``se4lip evaluate silence`` and ``se4lip evaluate languages``"""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -123,4 +124,4 @@ def evaluate_languages(arguments: list[str]) -> int | None:
 
 
 def _auc(value: float, low: float, high: float) -> str:
-    return f"{value:.2f} ({low:.2f}-{high:.2f})"
+    return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} ({low:.2f}-{high:.2f})"

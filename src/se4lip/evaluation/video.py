@@ -109,6 +109,7 @@ def evaluate_video(
         *_closure(ours, real, times),
         *sync_figures(ours, real, config.encoder, config.judge, config.syncnet, config.fetch),
     )
+    notes += _unheard(ours)
     notes += _stand_ins(config)
     names = str(predicted), None if reference is None else str(reference)
     return Report(*names, len(ours), figures, tuple(notes)), _sheet(ours, real)
@@ -257,6 +258,15 @@ def _points_framed_alike(a: Watched, b: Watched) -> tuple[np.ndarray, np.ndarray
 
 def _correlation(shape: Callable[[np.ndarray], np.ndarray], a: Watched, b: Watched) -> float:
     return landmarks.correlation(shape(a.points()), shape(b.points()))
+
+
+def _unheard(video: Watched) -> Iterator[str]:
+    """A note on sound that is there and in which nobody is heard: all of it counts as silence."""
+    if video.samples is not None and video.samples.any() and not video.speaking().any():
+        yield (
+            f"nobody is heard speaking in {video.path}, whose sound is too low or too even: all of "
+            "it counts as silence"
+        )
 
 
 def _stand_ins(config: EvaluateConfig) -> Iterator[str]:

@@ -16,9 +16,9 @@ OTHER_VOWEL = frozenset("aɐɑɒæəɘɜɞɨʉʌɚᵻ")  # noqa: RUF001
 
 # Of ARPABET, which has capitals alone, what does not begin with the small letter of the same sound.
 _ARPABET = {
-    "AH": "ʌ", "AO": "ɔ", "AX": "ə", "AXR": "ɚ", "CH": "t", "DH": "ð", "ER": "ɜ", "EH": "ɛ",
-    "IH": "ɪ", "JH": "d", "NG": "ŋ", "OY": "ɔ", "SH": "ʃ", "TH": "θ", "UH": "ʊ", "Y": "j",  # noqa: RUF001
-    "ZH": "ʒ", "Q": "ɒ",
+    "AH": "ʌ", "AO": "ɔ", "AX": "ə", "AXR": "ɚ", "CH": "t", "DH": "ð", "EH": "ɛ", "EL": "l",
+    "EM": "m", "EN": "n", "ENG": "ŋ", "ER": "ɜ", "IH": "ɪ", "JH": "d", "NG": "ŋ", "OY": "ɔ",  # noqa: RUF001
+    "Q": "ɒ", "SH": "ʃ", "TH": "θ", "UH": "ʊ", "Y": "j", "ZH": "ʒ",
 }  # fmt: skip
 
 # Of SAMPA, what is no letter of any kind.
