@@ -144,6 +144,29 @@ def test_livekit_hears_of_no_end_after_an_interruption(livekit_head):
     assert not [one for one in asyncio.run(story()) if isinstance(one, SegmentEnd)]
 
 
+def test_livekit_hears_of_the_end_of_what_follows_an_interrupted_push(livekit_head):
+    """Synthesis is faster than speech, so that what is interrupted still waits to be taken."""
+
+    async def story():
+        async with livekit_head.HeadVideo() as video:
+            long = np.tile(TONE, 6)
+            pushing = asyncio.create_task(
+                video.push_audio(Audio(long.tobytes(), RATE, 1, 6 * RATE))
+            )
+            frames = video.__aiter__()
+            for _ in range(4):
+                await anext(frames)
+            assert not pushing.done()
+            video.clear_buffer()
+            await video.push_audio(Audio(TONE.tobytes(), RATE, 1, RATE))
+            await video.push_audio(SegmentEnd())
+            spoken = await asyncio.wait_for(segment(frames), 20)
+            await pushing
+            return spoken
+
+    assert whole(asyncio.run(story()))
+
+
 # --- Pipecat -------------------------------------------------------------------------------------
 
 

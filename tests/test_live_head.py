@@ -184,6 +184,58 @@ def test_an_interruption_is_heard_at_once():
     np.testing.assert_array_equal(sound[sound != 0], noise(3200, seed=5))
 
 
+@pytest.mark.parametrize("paced", [False, True])
+def test_pictures_and_sound_stay_in_step_through_interruptions(paced):
+    """Whatever a frame that is drawn, or waits to be taken, was about to say."""
+
+    async def story():
+        async with head(paced=paced, drawing_s=0.01) as live:
+            frames, heard, pushed = [], 0, 0
+            for turn in range(12):
+                talk = 4_000 + 700 * turn
+                saying = asyncio.create_task(live.push(noise(talk)))
+                pushed += talk
+                await asyncio.sleep(0.0)
+                for frame in await take(live, 3 + turn % 3):
+                    heard += len(frame.sound)
+                    assert heard == 640 * (frame.index + 1)
+                    frames.append(frame)
+                await asyncio.sleep(0.007 * turn)
+                live.interrupt()
+                await saying
+                assert live.pending == 0
+            await live.push(noise(640, seed=9))
+            live.flush()
+            before = len(frames)
+            while frames[-1].given < pushed + 640:
+                frames += await take(live, 1)
+            last = np.concatenate([frame.sound for frame in frames[before:]])
+            return frames, last, live.skipped, pushed
+
+    frames, last, skipped, pushed = asyncio.run(story())
+    index = [frame.index for frame in frames]
+    assert index == sorted(set(index))
+    assert skipped == index[-1] + 1 - len(index)
+    assert frames[-1].given == pushed + 640
+    np.testing.assert_array_equal(last[last != 0], noise(640, seed=9))
+
+
+def test_a_head_is_entered_once_and_first():
+    async def story():
+        live = head()
+        for use in (live.push(noise(10)), anext(live)):
+            with pytest.raises(
+                InputError, match="this head is not open yet: enter it, as in async"
+            ):
+                await use
+        async with live:
+            assert len(await take(live, 1)) == 1
+        with pytest.raises(InputError, match="this head was opened before: open another one"):
+            await live.__aenter__()
+
+    asyncio.run(story())
+
+
 def test_a_slow_head_leaves_frames_out_and_does_not_fall_behind():
     async def story():
         async with head(drawing_s=0.1) as live:

@@ -44,16 +44,18 @@ class LiveHead:
         self._own = None if worker else ThreadPoolExecutor(1, "se4lip-live")
         self._worker: Executor = worker or self._own  # type: ignore[assignment]
         self._pushed = self._given = 0  # samples
-        self._pushes = 0  # interruptions so far, by which a waiting push knows that it is void
+        self._untaken = 0  # samples of pushes that wait
+        self._shown = self._skipped = 0  # index behind the last frame given out; frames left out
+        self._interruptions = 0  # by which a push that waits and a frame know that they are void
         self._stirred, self._room = asyncio.Event(), asyncio.Event()
-        # With the interruptions there were when it was begun; None is the end.
+        # With the interruptions that it knows of; None is the end.
         self._outbox: asyncio.Queue[tuple[int, LiveFrame] | None] = asyncio.Queue(1)
         self._task: asyncio.Task[None] | None = None
 
     @property
     def skipped(self) -> int:
-        """Frames left out so far."""
-        return self._work.skipped
+        """Frames left out so far: as many as are missing in their numbers."""
+        return self._skipped
 
     @property
     def pending(self) -> int:
@@ -65,6 +67,8 @@ class LiveHead:
         return self._pushed - self._given
 
     async def __aenter__(self) -> LiveHead:
+        if self._task is not None:
+            raise InputError("this head was opened before: open another one with se4lip.live")
         await asyncio.to_thread(self._warm_up)
         await self._in_worker(self._work.warm_up)
         self._task = asyncio.create_task(self._run())
@@ -91,25 +95,33 @@ class LiveHead:
     async def push(self, samples: Float32[np.ndarray, " S"]) -> None:
         """Let it hear ``samples`` in [-1, 1]; waits while ``buffer_s`` of sound lie ahead.
 
+        What an interruption finds waiting is forgotten with the rest.
+
         Raises:
-            InputError: not one channel of finite floating-point samples, or the head is closed.
+            InputError: not one channel of finite floating-point samples, or the head is not open.
         """
         samples = checked_samples(samples).astype(np.float32)
-        arrived_s, turn, slice_ = time.monotonic(), self._pushes, self._stream.edge(1)
-        chunk_s = len(samples) / self.sample_rate_hz
-        for start in range(0, len(samples), slice_):
-            while self._work.ahead_s() > self.config.buffer_s and self._living():
-                self._room.clear()
-                await self._room.wait()
-                arrived_s = time.monotonic()
-            if turn != self._pushes:
-                return  # interrupted while it waited
-            if not self._living():
-                raise InputError("this head is closed: open another one with se4lip.live")
-            piece = samples[start : start + slice_]
-            self._pushed += len(piece)
-            self._work.put(piece, arrived_s, chunk_s)
-            self._stirred.set()
+        arrived_s, known, slice_ = time.monotonic(), self._interruptions, self._stream.edge(1)
+        chunk_s, untaken = len(samples) / self.sample_rate_hz, len(samples)
+        self._untaken += untaken
+        try:
+            for start in range(0, len(samples), slice_):
+                while self._work.ahead_s() > self.config.buffer_s and self._living():
+                    self._room.clear()
+                    await self._room.wait()
+                    arrived_s = time.monotonic()
+                if known != self._interruptions:
+                    return  # interrupted while it waited
+                self._check_open()
+                piece = samples[start : start + slice_]
+                untaken -= len(piece)
+                self._untaken -= len(piece)
+                self._pushed += len(piece)
+                self._work.put(piece, arrived_s, chunk_s)
+                self._stirred.set()
+        finally:
+            if known == self._interruptions:
+                self._untaken -= untaken
 
     def flush(self) -> None:
         """The utterance is over: its last frames need not wait for more sound."""
@@ -118,9 +130,10 @@ class LiveHead:
 
     def interrupt(self) -> None:
         """Forget what was pushed and is not shown yet; the lips go to rest at once."""
-        self._work.interrupt()
-        self._given = self._pushed
-        self._pushes += 1
+        self._work.interrupt(self._shown, self._untaken)
+        self._pushed += self._untaken
+        self._given, self._untaken = self._pushed, 0
+        self._interruptions += 1
         self._stirred.set()
         self._room.set()
 
@@ -128,20 +141,32 @@ class LiveHead:
         return self
 
     async def __anext__(self) -> LiveFrame:
+        if self._task is None:
+            self._check_open()
         while self._living() or not self._outbox.empty():
             found = await self._outbox.get()
             if found is None:
                 if self._outbox.empty():
                     self._outbox.put_nowait(None)  # for others who wait
                 break
-            turn, frame = found
-            if turn == self._pushes:  # else it says what was forgotten since
+            known, frame = found
+            if known == self._interruptions:  # else it says what was forgotten since
                 self._given = max(self._given, frame.given)
+                self._skipped += frame.index - self._shown
+                self._shown = frame.index + 1
                 return frame
         task = self._task
         if task is not None and not task.cancelled() and (error := task.exception()):
             raise error
         raise StopAsyncIteration
+
+    def _check_open(self) -> None:
+        if self._task is None:
+            raise InputError(
+                "this head is not open yet: enter it, as in async with se4lip.live(...) as head"
+            )
+        if self._task.done():
+            raise InputError("this head is closed: open another one with se4lip.live")
 
     def _living(self) -> bool:
         return self._task is not None and not self._task.done()
@@ -150,11 +175,10 @@ class LiveHead:
         try:
             while True:
                 self._stirred.clear()
-                turn = self._pushes
-                frame = await self._in_worker(self._work.turn)
+                found = await self._in_worker(self._work.turn)
                 self._room.set()
-                if frame is not None:
-                    await self._outbox.put((turn, frame))
+                if found is not None:
+                    await self._outbox.put(found)
                     continue
                 timeout = max(0.0, self._work.wake_at - time.monotonic())
                 # Not `wait_for`: Python 3.11's loses a `close` that comes as something stirs.

@@ -25,6 +25,7 @@ from se4lip.types import FRAME_RATE_HZ, InputError
 # Feature rows the head waits for, 40 ms each, besides the encoder's 80 ms. Its window reaches seven
 # rows ahead, but hardly uses the last four (docs/live.md).
 LOOKAHEAD_FRAMES = 3
+_KEPT_CODES = 8  # more than there are drawn and not yet shown
 _GLIDE_FRAMES = 5  # in which the lips go from where an interruption left them to rest
 
 
@@ -64,7 +65,8 @@ class LiveStream:
         self.next_index = 0  # of the next frame that `put` completes
         self._sound: deque[tuple[int, int | None, np.ndarray]] = deque()  # (start, pushed, samples)
         self._glide: tuple[Tensor, int] | None = None  # code to leave, frames left
-        self._shown: Tensor | None = None  # code of the last picture
+        # Of the last pictures, that of an interruption's last one among them: index and code.
+        self._shown: deque[tuple[int, Tensor]] = deque(maxlen=_KEPT_CODES)
         self._hearing = stream.init(), start_hearing(head)
 
     @property
@@ -137,11 +139,13 @@ class LiveStream:
         self.pushed += lost
         self.given = self.pushed
         self._hearing = self.stream.init(), start_hearing(self.head)
-        if self._shown is not None:
-            self._glide = (self._shown, _GLIDE_FRAMES)
+        while self._shown and self._shown[-1][0] >= next_index:
+            self._shown.pop()
+        if self._shown:
+            self._glide = (self._shown[-1][1], _GLIDE_FRAMES)
 
     def draw(self, due: Due) -> UInt8[np.ndarray, "H W 3"]:
-        self._shown = due.code
+        self._shown.append((due.index, due.code))
         rows = there_and_back(len(self.replay), due.index, 1)
         return next(self.head.pictures(due.code[None], self.replay[rows], self.size_px))
 

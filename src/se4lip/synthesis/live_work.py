@@ -85,7 +85,6 @@ class LiveWork:
 
     def __init__(self, stream: LiveStream, config: LiveConfig) -> None:
         self.stream, self.config = stream, config
-        self.skipped = 0  # frames left out so far
         self.drawn = 0  # index behind the last frame drawn or left out
         self.wake_at = 0.0  # when `turn` is to be called again if nothing comes
         self._inbox: deque[tuple[np.ndarray, float]] = deque()
@@ -96,7 +95,9 @@ class LiveWork:
         self._spoke_s = -np.inf
         self._resting: tuple[float, int] | None = None  # since when, from which frame on
         self._rested = False  # what was heard last was silence of our making
-        self._lost: int | None = None  # samples forgotten by an interruption not yet carried out
+        # Of an interruption not yet carried out: the first frame nobody saw, samples forgotten.
+        self._forget: tuple[int, int] | None = None
+        self._interruptions = 0
 
     # For the event loop.
 
@@ -111,12 +112,15 @@ class LiveWork:
         """Rest need not wait for more sound."""
         self._spoke_s = -np.inf
 
-    def interrupt(self) -> None:
-        """Forget what is not shown, in the next turn."""
+    def interrupt(self, unseen: int, untaken: int) -> None:
+        """In the next turn forget the frames from ``unseen`` on, which come again, and what was
+        pushed for them, ``untaken`` samples among it that never came here."""
         with self._door:
+            before = 0 if self._forget is None else self._forget[1]
             lost = sum(len(samples) for samples, _ in self._inbox)
             self._inbox.clear()
-            self._lost = (self._lost or 0) + lost
+            self._forget = unseen, before + lost + untaken
+            self._interruptions += 1
         self.flush()
 
     def clear(self) -> None:
@@ -139,18 +143,20 @@ class LiveWork:
         codes = self.stream.head.speech(torch.zeros((1, self.stream.head.feature_width)))
         self.stream.draw(Due(0, codes[0], None))
 
-    def turn(self) -> LiveFrame | None:
-        """Hear what came; draw the next frame if it is time, else say when to come again."""
+    def turn(self) -> tuple[int, LiveFrame] | None:
+        """Hear what came; draw the next frame if it is time, else say when to come again. With the
+        frame comes how many interruptions it knows of: one that comes meanwhile makes it void."""
         with self._door:
-            lost, self._lost = self._lost, None
-        if lost is not None:
+            forget, self._forget = self._forget, None
+            known = self._interruptions
+        if forget is not None:
             self._ready.clear()
-            self.stream.interrupt(self.drawn, lost)
-            self._anchor = None
+            self.stream.interrupt(*forget)
+            self.drawn, self._anchor = forget[0], None
         self._catch_up()
         while not (self.config.paced and len(self._ready) > 1):
             with self._door:
-                if self._lost is not None or not self._inbox:
+                if self._forget is not None or not self._inbox:
                     break
                 samples, arrived_s = self._inbox.popleft()
             if self._rested and not self.config.paced:
@@ -162,7 +168,6 @@ class LiveWork:
         now = time.monotonic()
         while len(self._ready) > 1 and now - self._time_of(self._ready[0]) > self._allowed_s():
             self.drawn = self._ready.popleft().due.index + 1
-            self.skipped += 1
         if not self._ready:
             return None
         if self.config.paced and (at := self._time_of(self._ready[0])) > now:
@@ -172,7 +177,7 @@ class LiveWork:
         picture = self.stream.draw(ready.due)
         self.drawn = ready.due.index + 1
         done = time.monotonic()
-        return LiveFrame(
+        frame = LiveFrame(
             index=ready.due.index,
             picture=picture,
             sound=self.stream.take_sound(ready.due.index),
@@ -184,6 +189,7 @@ class LiveWork:
             waiting_s=now - ready.arrived_s - ready.encoding_s,
             drawing_s=done - now,
         )
+        return known, frame
 
     def _catch_up(self) -> None:
         """Sound that has piled up is heard at one go, which costs much less: most of its frames
