@@ -123,6 +123,20 @@ def test_encode_for_a_system_writes_what_its_loader_takes(speech, encoder, tmp_p
     assert "--overwrite" in said
 
 
+def test_encode_for_a_system_tells_the_shape_of_each_file(speech, encoder, tmp_path, capsys):
+    arguments = ("encode", speech, "--for", "geneface", "-o", tmp_path / "a", "--encoder", encoder)
+    code, printed, _ = run(capsys, *arguments, "--json")
+    assert code == 0
+    told = json.loads(printed)
+    shapes = [list(np.load(file, allow_pickle=False).shape) for file in told["files"]]
+    assert told["shapes"] == shapes
+    assert len({*map(str, shapes)}) > 1
+    printed = run(capsys, *arguments, "--overwrite")[1]
+    assert all(
+        f"{file} {shape}" in printed for file, shape in zip(told["files"], shapes, strict=True)
+    )
+
+
 def test_encode_for_list_names_every_system(capsys):
     from se4lip.dropin import PROFILES
 
@@ -261,6 +275,8 @@ def test_the_bar_of_speak_moves_with_the_video(second, tmp_path, capsys, monkeyp
         (("mute.mp4", "-o", "f.npy"), "has no sound: give a file with an audio track"),
         (("nan.wav", "-o", "f.npy"), "NaN"),
         (("speech.wav", "-o", "speech.wav/f.npy"), "cannot write"),
+        (("speech.wav", "-o", "."), "cannot write .: is a directory: choose another output"),
+        (("speech.wav", "-o", "/"), "cannot write /: is a directory: choose another output"),
         (("speech.wav", "-o", "f.npy", "--encoder", "other.safetensors"), "holds avatar weights"),
         (("speech.wav", "-o", "f.npy", "--encoder", "text.wav"), "no safetensors file"),
         (("speech.wav", "-o", "f.npy", "--encoder", "newer.safetensors"), "update se4lip"),

@@ -369,7 +369,9 @@ def test_fewer_than_eight_frames_break_the_picture_nets_and_are_refused(name):
         InputError, match=r"only 7 frames, but .* fails below 8: give at least 0.32"
     ):
         exported(name, 7)
-    with pytest.raises(InputError, match=r"only 7 frames"):
+    with pytest.raises(
+        InputError, match=r"lists 7 frames, .* prepare it again, for its sound lasts 8"
+    ):
         exported(name, 8, 7)
 
 

@@ -89,6 +89,17 @@ def test_nothing_follows_the_end_of_a_stream(encoder, sound):
     stream.finish(state)  # the state before is as it was
 
 
+def test_a_stream_goes_on_at_its_own_rate(encoder):
+    state, other = SpeechStream(encoder, 16_000).init(), SpeechStream(encoder, 48_000)
+    for further in (lambda: other.step(state, noise(640)), lambda: other.finish(state)):
+        with pytest.raises(InputError) as error:
+            further()
+        assert str(error.value) == (
+            "this stream was begun at 16000 Hz, and goes on at 48000 Hz: go on with the encoder "
+            "that began it"
+        )
+
+
 def test_offline_equals_one_call_over_all_windows(encoder):
     samples = noise(16_000 * 3 + 77)
     at_once = encoder.features(torch.from_numpy(samples), 76).numpy()

@@ -50,7 +50,7 @@ def test_it_says_so_in_one_sentence(made, capsys):
         f"{made} says that it is synthetic, drawn by a trained model, written by {version!r} with "
         f"avatar 'somebody' (sha256 abababababab) and encoder 'some encoder' (sha256 cdcdcdcdcdcd)"
         f"; it is signed by this computer's own certificate '{signer}', the signature holds, and "
-        "the file was not changed since"
+        "pictures and sound were not changed since"
     )
     assert any(tag.startswith("  tag comment: se4lip ") for tag in tags)
 

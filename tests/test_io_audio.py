@@ -164,6 +164,17 @@ def test_no_sample_is_lost_at_any_rate(rate_hz, samples, tmp_path_factory):
     assert len(speech.samples) == -(-samples * 16_000 // rate_hz)
 
 
+@pytest.mark.parametrize("rate_hz", [1, 24, 384_001])
+def test_a_rate_that_no_sound_has_is_refused(tmp_path, rate_hz):
+    file = wav(tmp_path / "a.wav", np.zeros(100, np.int16), rate_hz)
+    with pytest.raises(InputError) as error:
+        read_speech(file)
+    assert str(error.value) == (
+        f"the header of {file} says that its sound has {rate_hz} samples a second, but 25 to "
+        "384000 are needed: convert it to 48000 Hz with the rate that is true"
+    )
+
+
 def test_pieces_make_the_whole(tmp_path):
     path = wav(tmp_path / "a.wav", (tone(3, 44_100, 1) * 32767).astype(np.int16), 44_100)
     pieces = [piece.samples for piece in iter_speech(path, 0.25)]

@@ -19,6 +19,7 @@ from se4lip.web.server import ServeConfig, load_avatars, own_names, places_for, 
     [
         (ServeConfig(), True),
         (ServeConfig(host="::1"), True),
+        (ServeConfig(host="127.1"), True),
         (ServeConfig(host="192.0.2.1"), False),
         (ServeConfig(host="192.0.2.1", origin="http://head.example"), False),
         (ServeConfig(host="192.0.2.1", origin="https://head.example"), True),
@@ -31,6 +32,8 @@ def test_browsers_give_sound_over_https_or_from_their_own_machine(config, heard)
 
 def test_its_own_names():
     assert own_names(ServeConfig(), 81)[0] == {"127.0.0.1:81", "localhost:81", "[::1]:81"}
+    short = ServeConfig(host="127.1"), ServeConfig(host="0:0::1")
+    assert [one.host for one in short] == ["127.0.0.1", "::1"]  # as browsers will ask for it
     hosts, origins = own_names(ServeConfig(host="192.0.2.1", origin="https://Head.example/"), 81)
     assert hosts == {"192.0.2.1:81", "head.example", "head.example:443"}
     assert origins == {"http://192.0.2.1:81", "https://head.example"}
@@ -72,15 +75,29 @@ def test_a_configuration_that_cannot_work_is_refused(how, sentence):
     assert str(error.value).startswith(sentence)
 
 
-def test_a_port_in_use_is_told():
-    async def story():
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-            with pytest.raises(InputError, match=rf"cannot listen on 127.0.0.1 port {port}: "):
-                async with serving({}, ServeConfig(port=port, viewers=1)):
-                    pass
+async def _serve(**how):
+    async with serving({}, ServeConfig(viewers=1, **how)):
+        pass
 
-    asyncio.run(story())
+
+def test_a_port_in_use_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError) as error:
+            asyncio.run(_serve(port=port))
+    assert str(error.value) == (
+        f"cannot listen on 127.0.0.1 port {port}: Address already in use: choose another with "
+        "--port"
+    )
+
+
+@pytest.mark.parametrize("host", ["nonsense.invalid", "192.0.2.1"])
+def test_an_address_that_is_elsewhere_is_told(host):
+    with pytest.raises(InputError) as error:
+        asyncio.run(_serve(host=host, port=0))
+    assert str(error.value).startswith(f"cannot listen on {host} port 0: ")
+    assert str(error.value).endswith(": give --host an address of this machine")
+    assert "while attempting" not in str(error.value)
 
 
 def test_an_avatar_that_is_not_there_is_told():
@@ -89,8 +106,17 @@ def test_an_avatar_that_is_not_there_is_told():
 
 
 def test_the_shipped_head_can_be_served():
-    assert list(load_avatars(["grid-s1", "grid-s1"])) == ["grid-s1", "grid-s1 2"]
+    assert list(load_avatars(["grid-s1", "grid-s1"])) == ["grid-s1"]
     assert places_for(load_avatars(["grid-s1"]), ServeConfig(size_px=64)) >= 1
+
+
+def test_heads_are_called_by_their_runs(tmp_path):
+    runs = [tmp_path / name for name in ("run.v1", "run.v2", "other/run.v1")]
+    for run in runs:
+        run.mkdir(parents=True)
+        save_avatar(run / "avatar.safetensors", load_avatar("grid-s1"))
+    given = [runs[0], runs[1], runs[0] / "avatar.safetensors", runs[2]]
+    assert list(load_avatars(given)) == ["run.v1", "run.v2", "run.v1 2"]
 
 
 def test_what_is_done_to_a_picture_after_it_is_drawn_costs_places_too(monkeypatch):

@@ -20,7 +20,7 @@ from se4lip.synthesis.live_head import LiveHead
 from se4lip.web import server as serving
 from se4lip.web.allowance import SAVED_S, Allowance
 from se4lip.web.messages import POLICY, Refused
-from se4lip.web.viewer import House, attend, picture_writer
+from se4lip.web.viewer import House, Way, _listen, attend, picture_writer
 from test_web_server import START, ending, entered, joined, pictures, server, until
 
 
@@ -91,8 +91,6 @@ def test_many_messages_that_lie_ready_let_others_through():
             pass
 
     async def story():
-        from se4lip.web.viewer import Way, _listen
-
         turns, socket, head = 0, Ready(), SimpleNamespace(sample_rate_hz=16_000)
         listening = asyncio.create_task(_listen(socket, head, Way()))
         while not listening.done():
@@ -102,6 +100,17 @@ def test_many_messages_that_lie_ready_let_others_through():
         return turns
 
     assert asyncio.run(story()) >= 1000
+
+
+def test_of_a_viewer_who_says_nothing_nothing_is_kept():
+    way = Way()
+    for index in range(1000):
+        way.sends(index)
+        assert way.has_room()
+    assert not way.sent
+    way.seen(999)
+    way.sends(1000)
+    assert [index for index, _ in way.sent] == [1000]
 
 
 async def admitted(session, url):

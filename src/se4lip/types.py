@@ -22,6 +22,7 @@ from jaxtyping import Float32, UInt8
 
 FRAME_RATE_HZ = 25
 SAMPLE_RATE_HZ = 16_000
+LOWEST_HZ, HIGHEST_HZ = 25, 384_000  # of sound: a sample a frame; no sound card has more
 SAMPLES_PER_FRAME = SAMPLE_RATE_HZ // FRAME_RATE_HZ
 LOUDEST = 16.0  # floating point sound overshoots 1 now and then; beyond this its scale is wrong
 LANDMARKS = 478

@@ -16,11 +16,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from se4lip.jit import compiled
-from se4lip.types import SAMPLE_RATE_HZ, InputError
+from se4lip.types import HIGHEST_HZ, LOWEST_HZ, SAMPLE_RATE_HZ, InputError
 
 REACH_S = 0.005  # of the filter, to either side: 80 zero crossings at 8 kHz
 _KAISER_BETA = 9.0  # stop band below -90 dB
-LOWEST_HZ, HIGHEST_HZ = 25, 384_000  # a sample a frame; no sound card has more
 _LARGEST_TABLE = 2_500_000  # weights, 10 MB: enough for every multiple of 25 Hz
 _MOST_ROWS = 2048  # of other rates' tables, between whose rows weights are blended
 _PASS = 0.95  # of the lower Nyquist frequency; the transition ends there or just above

@@ -139,13 +139,12 @@ def _encode_for(
         features = encode_file(sound, encoder, lambda done_s: advance(done_s / max(total, 1e-9)))
         files = feature_files(profile, features, stem=sound.stem, frames=frames)
         written = write(files, folder, overwrite=overwrite)
-    shape = files[0].array.shape
+    shapes = [list(file.array.shape) for file in files]
     if json:
-        print_json({"audio": sound, "shape": shape, "files": written})
+        print_json({"audio": sound, "shapes": shapes, "files": written})
     else:
-        rows = ", ".join(map(str, shape[1:]))
-        listed = ", ".join(map(str, written))
-        print(f"{counted(shape[0], 'row')} of [{rows}] for {profile.title}: {listed}")
+        listed = ", ".join(f"{file} {shape}" for file, shape in zip(written, shapes, strict=True))
+        print(f"for {profile.title}: {listed}")
 
 
 def _summary(audio: Path, shape: tuple[int, ...], out: Path) -> dict[str, object]:

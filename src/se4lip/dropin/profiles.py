@@ -106,6 +106,12 @@ def _check(profile: Profile, features: Float32[np.ndarray, "T 512"], frames: int
         raise InputError("features hold NaN or infinite numbers: encode the recording again")
     least = profile.rows_read // 2
     shortest = min(len(features), len(features) if frames is None else frames)
+    if frames is not None and frames < min(least, len(features)):
+        raise InputError(
+            f"the data set lists {frames} frames, but {profile.title} reads {profile.rows_read} at "
+            f"a time and fails below {least}: prepare it again, for its sound lasts "
+            f"{len(features)}"
+        )
     if shortest < least:
         raise InputError(
             f"only {shortest} frames, but {profile.title} reads {profile.rows_read} at a time and "

@@ -66,9 +66,10 @@ class SpeechStream:
         """Take ``samples`` in [-1, 1], return the features that they complete (perhaps none).
 
         Raises:
-            InputError: not one channel of finite floating-point samples, or a stream that ended.
+            InputError: not one channel of finite floating-point samples, or a stream that ended
+                or is of another rate.
         """
-        _check_open(state)
+        self._check(state)
         samples, block = checked_samples(samples), _BLOCK_S * self.sample_rate_hz
         parts = []
         for start in range(0, max(1, len(samples)), block):
@@ -82,9 +83,9 @@ class SpeechStream:
         all.
 
         Raises:
-            InputError: a stream that ended.
+            InputError: a stream that ended, or is of another rate.
         """
-        _check_open(state)
+        self._check(state)
         resampler, heard = resample(state.resampler, np.zeros(0, np.float32), last=True)
         window = self.encoder.config.window
         frames = window.past_frames + self._begun(resampler) - 1 + window.lookahead_frames
@@ -93,6 +94,15 @@ class SpeechStream:
         heard = np.concatenate((heard, np.zeros(silence, np.float32)))
         state, features = self._advance(state, resampler, heard)
         return replace(state, ended=True), features
+
+    def _check(self, state: StreamState) -> None:
+        if state.ended:
+            raise InputError("this stream has ended: begin another with init()")
+        if state.resampler.rate_hz != self.sample_rate_hz:
+            raise InputError(
+                f"this stream was begun at {state.resampler.rate_hz} Hz, and goes on at "
+                f"{self.sample_rate_hz} Hz: go on with the encoder that began it"
+            )
 
     def _begun(self, resampler: ResampleState) -> int:
         """How many frames have begun in the sound that was taken: there are no others."""
@@ -130,11 +140,6 @@ def encode_offline(
     stream = SpeechStream(encoder, sample_rate_hz)
     state, features = stream.step(stream.init(), samples)
     return np.concatenate((features, stream.finish(state)[1]))
-
-
-def _check_open(state: StreamState) -> None:
-    if state.ended:
-        raise InputError("this stream has ended: begin another with init()")
 
 
 def checked_samples(samples: Float32[np.ndarray, " S"]) -> Float32[np.ndarray, " S"]:

@@ -22,7 +22,7 @@ from se4lip.io.media import (
     joined_recordings,
     opened,
 )
-from se4lip.types import LOUDEST, SAMPLE_RATE_HZ, InputError, Speech
+from se4lip.types import HIGHEST_HZ, LOUDEST, LOWEST_HZ, SAMPLE_RATE_HZ, InputError, Speech
 
 Block = Float32[np.ndarray, " S"]
 
@@ -78,6 +78,12 @@ def iter_from(
         stream = container.streams.audio[0]
         check_decodable(stream, "sound", path)
         rate_hz = stream.rate
+        if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
+            raise InputError(
+                f"the header of {path} says that its sound has {rate_hz} samples a second, but "
+                f"{LOWEST_HZ} to {HIGHEST_HZ} are needed: convert it to 48000 Hz with the rate "
+                "that is true"
+            )
         sounds = _mono(container, stream, path)
         first = next(sounds, None)
         if first is None:

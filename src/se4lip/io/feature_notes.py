@@ -47,6 +47,8 @@ def writable_features(path: Path | str, reading: Iterable[Path | str | None] = (
         InputError: not a ``.npy``, the place cannot be written or is one of ``reading``, or a
             ``.json`` of somebody else is in the way.
     """
+    if not Path(path).name:  # "." or "/", beside which no note can be called so
+        raise InputError(f"cannot write {path}: is a directory: choose another output")
     note = note_of(path)
     writable_files(path, note, reading=reading)
     if Path(path).suffix.lower() != ".npy":

@@ -80,7 +80,7 @@ class Inspection:
             )
         return (
             f"{self.video} says {self._kind()}, {self._maker()}; it is signed by {self._signer()}, "
-            "the signature holds, and the file was not changed since"
+            "the signature holds, and pictures and sound were not changed since"
         )
 
     def _kind(self) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import math
+import os
 import socket as sockets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -23,7 +25,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from se4lip.artifacts.avatar import Avatar, load_avatar
+from se4lip.artifacts.avatar import AVATAR_FILE, Avatar, avatar_file, load_avatar
 from se4lip.io.page import page_files
 from se4lip.synthesis.live_head import live, stream_of
 from se4lip.synthesis.live_stream import LOOKAHEAD_FRAMES
@@ -52,15 +54,20 @@ _HEADERS = {
 }
 
 
+def _as_browsers_write(host: str) -> str:
+    """127.0.0.1 for 127.1, 0.0.0.0 for 0, ::1 for 0::1; names as they are."""
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(host))
+    with contextlib.suppress(OSError):
+        return sockets.inet_ntoa(sockets.inet_aton(host))
+    return host
+
+
 def _is_everywhere(host: str) -> bool:
-    """Whether a server on ``host`` listens on all addresses; 0 and ::0 mean that too."""
+    """Whether a server on ``host`` listens on all addresses."""
     try:
         return not host or ipaddress.ip_address(host).is_unspecified
     except ValueError:
-        pass
-    try:
-        return not any(sockets.inet_aton(host))
-    except OSError:
         return False
 
 
@@ -86,6 +93,7 @@ class ServeConfig:
     """Of the pictures sent, 1 to 95."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "host", _as_browsers_write(self.host))
         if self.viewers is not None and self.viewers < 1:
             raise InputError(f"{self.viewers} viewers were allowed, but at least one is needed")
         if not 64 <= self.size_px <= 1024:
@@ -142,14 +150,13 @@ def load_avatars(
         InputError: files that cannot be used, or a head that cannot hear live sound.
     """
     avatars: dict[str, Avatar] = {}
-    for one in given:
-        name = stem = Path(one).stem
-        if name == "avatar" and Path(one).parent.name:
-            name = stem = Path(one).resolve().parent.name
+    # A file may be given by its run's folder too, and twice.
+    for file in dict.fromkeys(avatar_file(one).resolve() for one in given):
+        name = stem = file.parent.name if file.name == AVATAR_FILE else file.stem
         number = 2
         while name in avatars:
             name, number = f"{stem} {number}", number + 1
-        avatars[name] = load_avatar(one)
+        avatars[name] = load_avatar(file)
         stream_of(avatars[name], SAMPLE_RATE_HZ, config.encoder, config.live)
     return avatars
 
@@ -190,9 +197,13 @@ async def serving(avatars: Mapping[str, Avatar], config: ServeConfig) -> AsyncIt
             family=sockets.AF_INET6 if ":" in config.host else sockets.AF_INET,
         )
     except OSError as error:
+        # Asked of the system anew: Python adds what it tried. What resolves names has own numbers.
+        known = error.errno is not None and not isinstance(error, sockets.gaierror)
+        why = os.strerror(error.errno or 0) if known else error.strerror or str(error)
+        taken = known and error.errno in {errno.EADDRINUSE, errno.EACCES}
         raise InputError(
-            f"cannot listen on {config.host} port {config.port}: {error.strerror or error}: "
-            "choose another with --port"
+            f"cannot listen on {config.host} port {config.port}: {why}: "
+            + ("choose another with --port" if taken else "give --host an address of this machine")
         ) from error
     port = listening.getsockname()[1]
     places = config.viewers

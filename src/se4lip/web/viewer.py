@@ -159,6 +159,10 @@ class Way:
     skipped: int = 0  # left out because the way was full
     seen_s: float | None = None  # when one was seen last
 
+    def sends(self, index: int) -> None:
+        if self.seen_s is not None:  # else nothing would ever be taken off
+            self.sent.append((index, time.monotonic()))
+
     def seen(self, index: int) -> None:
         self.seen_s = time.monotonic()
         while self.sent and self.sent[0][0] <= index:
@@ -209,7 +213,7 @@ async def _show(socket: WebSocketResponse, head: LiveHead, way: Way, quality: in
         if not way.has_room():
             continue
         jpeg, skipped = as_sent(frame.picture), head.skipped + way.skipped
-        way.sent.append((frame.index, time.monotonic()))
+        way.sends(frame.index)
         message = frame_message(frame, skipped, jpeg, time.monotonic())
         try:
             async with asyncio.timeout(_GONE_S):
