@@ -13,7 +13,7 @@ from torch import nn
 from se4lip.io.weights import load_weights
 from se4lip.train.checkpoint import check_begun, progress_of
 from se4lip.train.interruption import put_off
-from se4lip.train.log import duration
+from se4lip.train.log import duration, said_along
 from se4lip.train.loop import CHECKPOINT, LoopConfig, schedule, train
 from se4lip.types import InputError
 
@@ -257,3 +257,10 @@ def test_the_rate_rises_straight_and_falls_along_a_cosine():
 
 def test_durations_are_readable():
     assert [duration(s) for s in (5, 65, 3605)] == ["0:05", "1:05", "1:00:05"]
+
+
+def test_long_work_says_how_long_the_rest_will_take(monkeypatch):
+    clock, said = iter([0.0, 0.0, 4.0, 10.0, 12.0, 21.0]), []
+    monkeypatch.setattr("se4lip.train.log.time.monotonic", lambda: next(clock))
+    assert list(said_along(iter("abcde"), 5, "letters", said.append)) == list("abcde")
+    assert said == ["letters: 2 of 5, 0:15 left", "letters: 4 of 5, 0:05 left"]

@@ -41,6 +41,7 @@ from se4lip.train.avatar_wary import learn_noise
 from se4lip.train.checkpoint import check_begun
 from se4lip.train.hearing_of_another import Known, gated_by, handed_on
 from se4lip.train.listener import Features, Listener, voice_seed
+from se4lip.train.log import said_along
 from se4lip.train.loop import train
 from se4lip.train.split import digest_of
 from se4lip.types import InputError, Speech
@@ -95,7 +96,8 @@ def learn_to_hear(
     ``mouth_of`` the checksum of the avatar whose mouth codes are meant, where they are one's.
     """
     own = voices[0]
-    heard = [_heard(own.data, one, listener) for one in own.spoken]
+    listened = said_along(own.spoken, len(own.spoken), "features of takes", report)
+    heard = [_heard(own.data, one, listener) for one in listened]
     width = heard[0].features.shape[1]
     speaking = [_speaking(own.data, one) for one in own.spoken]
     rest = resting_code(person.mouth, [one.mouth for one in own.spoken], speaking)
@@ -123,19 +125,20 @@ def learn_to_hear(
         cut = f"{recipe.noise.seconds:g} s of recordings in which nobody speaks"
         report(f"{len(pieces)} times {cut}; shorter and silent ones are left out")
     speech = [one.features for one in heard]
-    for voiced, is_clean in _in_other_voices(own, targets, rest, listener, recipe, pieces):
+    for voiced, is_clean in _in_other_voices(own, targets, rest, listener, recipe, pieces, report):
         heard.append(voiced)
         if is_clean:
             speech.append(voiced.features)
     for other in voices[1:]:
-        for one in other.spoken:
+        named = f"features of {other.data.name}"
+        for one in said_along(other.spoken, len(other.spoken), named, report):
             target = resting_in_silence(one.mouth, _speaking(other.data, one), rest)
             heard.append(Heard(_heard(other.data, one, listener).features, *target))
             speech.append(heard[-1].features)
     silence: list[Features] = []
     noise: list[Features] = []
     if listener.silence is not None:  # features of any sound
-        silence, noise = alone(listener, recipe.noise, pieces)
+        silence, noise = alone(listener, recipe.noise, pieces, report)
         heard += [silent_take(features, rest) for features in (*silence, *noise)]
         first_seed = voice_seed(recipe.voices, 0, len(own.spoken))  # where own voices end
         heard += unfilmed_takes(unfilmed, rest, listener, recipe.noise, pieces, first_seed, report)
@@ -174,13 +177,18 @@ def _options(recipe: AvatarRecipe) -> dict[str, Any]:
 
 
 def alone(
-    listener: Listener, config: NoiseConfig, recorded: Sequence[Samples] = ()
+    listener: Listener,
+    config: NoiseConfig,
+    recorded: Sequence[Samples] = (),
+    report: Callable[[str], None] = lambda line: None,
 ) -> tuple[list[Features], list[Features]]:
     """Features of digital silence, and of sounds that nobody speaks, made ones and pieces of
     recordings. Nothing of either if the features are files of named clips."""
     if listener.silence is None:
         return [], []
-    found = [listener.features("", Speech(one)) for one in sounds_alone(config, recorded)]
+    made = sounds_alone(config, recorded)
+    sounds = said_along(made, config.sounds + len(recorded), "features of sounds", report)
+    found = [listener.features("", Speech(one)) for one in sounds]
     made_silence = min(1, config.sounds)
     return [listener.silence, *found[:made_silence]], found[made_silence:]
 
@@ -276,23 +284,26 @@ def _in_other_voices(
     listener: Listener,
     recipe: AvatarRecipe,
     recorded: Sequence[Samples],
+    report: Callable[[str], None],
 ) -> Iterator[tuple[Heard, bool]]:
     """Each take in ``recipe.voices`` made voices, a share of them in noise; and which are not."""
     if listener.in_another_voice is None:
         return
     takes = len(own.spoken)
-    for voice in range(recipe.voices):
-        for index, (one, target) in enumerate(zip(own.spoken, targets, strict=True)):
-            speech = own.data.clip(one.take.clip).speech
-            seed = voice_seed(voice, index, takes)
-            if is_noisy(recipe.noise, seed):
-                active = speech_frames(speech.samples)
-                noisy = in_noise(speech.samples, active, recipe.noise, seed, recorded)
-                found = listener.in_another_voice(Speech(noisy.samples), seed)
-                yield _out_of_noise(found, one.take, target, noisy, rest), False
-            else:
-                found = listener.in_another_voice(speech, seed)
-                yield _cut(found, one.take, target), True
+    voiced = [(voice, index) for voice in range(recipe.voices) for index in range(takes)]
+    named = "features of takes in other voices"
+    for voice, index in said_along(voiced, len(voiced), named, report):
+        one, target = own.spoken[index], targets[index]
+        speech = own.data.clip(one.take.clip).speech
+        seed = voice_seed(voice, index, takes)
+        if is_noisy(recipe.noise, seed):
+            active = speech_frames(speech.samples)
+            noisy = in_noise(speech.samples, active, recipe.noise, seed, recorded)
+            found = listener.in_another_voice(Speech(noisy.samples), seed)
+            yield _out_of_noise(found, one.take, target, noisy, rest), False
+        else:
+            found = listener.in_another_voice(speech, seed)
+            yield _cut(found, one.take, target), True
 
 
 def _heard(data: Dataset, one: Spoken, listener: Listener) -> Heard:

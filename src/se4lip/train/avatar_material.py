@@ -21,6 +21,7 @@ from se4lip.head.motion import joined
 from se4lip.io.dataset import Dataset
 from se4lip.mesh import CHIN
 from se4lip.metrics.landmarks import mouth_boxes_px
+from se4lip.train.log import said_along
 from se4lip.train.split import EVERY, Split, clips_of
 from se4lip.types import FRAME_RATE_HZ, FaceTrack, InputError, within
 
@@ -199,7 +200,8 @@ def gather(
     framing, canonical = framed(head, config.size_px), mean_pose(head.poses)
     camera = framing.camera(head.skull.camera)
 
-    opening = [framed_pictures(data, take, framing, [0], videos) for take in takes]
+    first = said_along(takes, len(takes), "first pictures of takes", report)
+    opening = [framed_pictures(data, take, framing, [0], videos) for take in first]
     thumbnails = np.stack(
         [
             look_thumbnail(pictures, poses[:1], camera, canonical, head.skull)
@@ -228,7 +230,8 @@ def gather(
         Spoken(take, track, poses, person.mouth_codes(track, poses))
         for take, track, poses in zip(takes, tracks, head.poses, strict=True)
     ]
-    shown, motions = shown_of(person, data, [spoken[i] for i in alike], config.pictures, videos)
+    look = [spoken[i] for i in alike]
+    shown, motions = shown_of(person, data, look, config.pictures, videos, report)
     report(f"{len(shown)} pictures of {len(alike)} takes that look alike")
     return Material(
         person=person,
@@ -295,6 +298,7 @@ def shown_of(
     spoken: Sequence[Spoken],
     count: int,
     videos: Path | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> tuple[Shown, list[Motion]]:
     """About ``count`` frames, as many from each second, and the motion of the whole takes."""
     generator = np.random.default_rng(0)
@@ -303,7 +307,7 @@ def shown_of(
     framing = person.framing
     scale = framing.size_px / framing.side_px
     corner = np.array([framing.left_px, framing.top_px] * 2)
-    for one in spoken:
+    for one in said_along(spoken, len(spoken), "pictures of takes", report):
         frames = framed_pictures(data, one.take, framing, None, videos)
         motion = motion_of(person, one.track, one.poses, frames)
         few = max(1, round(share * len(frames)))

@@ -18,6 +18,7 @@ from se4lip.train.avatar_noise import NoiseConfig, Samples, in_noise, is_noisy
 from se4lip.train.avatar_phones import Asked, Phones, asked_of
 from se4lip.train.avatar_speech import LEAST_SPEECH_FRAMES, Heard, coming_to_rest
 from se4lip.train.listener import Listener
+from se4lip.train.log import said_along
 from se4lip.types import FRAME_RATE_HZ, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, InputError, Speech
 
 _PIECE_FRAMES = 10 * FRAME_RATE_HZ  # longer recordings are cut, so that each is worth as much
@@ -51,7 +52,8 @@ def unfilmed_takes(
         known = f", {told} of them with phones" if told else ""
         kept = f"{len(pieces)} pieces of speech that nobody filmed{known}"
         report(f"{kept}; silent ones are left out")
-    for number, piece in enumerate(pieces):
+    named = "features of speech that nobody filmed"
+    for number, piece in enumerate(said_along(pieces, len(pieces), named, report)):
         seed = first_seed + 2 * number
         for one, (samples, speaking, asked) in enumerate((piece, a_word_of(piece, seed))):
             if is_noisy(noise, seed + one):

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
+
+T = TypeVar("T")
+
+_SAY_EVERY_S = 10.0
 
 
 def say(line: str) -> None:
     """A line on standard error, as it is: names hold brackets, and logs are read by machines."""
     Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def said_along(
+    items: Iterable[T], count: int, what: str, report: Callable[[str], None]
+) -> Iterator[T]:
+    """``count`` items, with a line now and then on how many are done and how long the rest will
+    take. What is quickly done says nothing."""
+    began = said = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if now - said >= _SAY_EVERY_S:
+            said, left = now, (now - began) / done * (count - done)
+            report(f"{what}: {done} of {count}, {duration(left)} left")
+        yield item
 
 
 class Log:
