@@ -246,6 +246,13 @@ def test_other_speech_than_the_real_videos_is_silent_where_it_is_silent(tmp_path
     report = _judge(tmp_path, "ours.mp4", "real.mp4", audio=ours)
     moving = report["silent_moving_share"]
     assert (moving.predicted.number, moving.real.number) == (0, 0)
+    (tmp_path / "phones.txt").write_text("0.4 0.48 B\n")
+    phones = {"phones": tmp_path / "phones.txt", "audio": ours}
+    closes = _judge(tmp_path, "ours.mp4", "real.mp4", **phones)["closure_recall"]
+    assert closes.predicted.number is not None
+    assert closes.real.why == "says something else than the sound given, whose phones these are"
+    closes = _judge(tmp_path, "ours.mp4", "ours.mp4", **phones)["closure_recall"]
+    assert closes.real.number is not None
     unsaid = _judge(tmp_path, "ours.mp4", "real.mp4")["silent_moving_share"]
     assert unsaid.predicted.number > 0.4  # it should say what the real one says
 
