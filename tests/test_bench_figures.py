@@ -303,6 +303,16 @@ def test_bars_below_zero_are_drawn():
     assert np.nonzero(blue)[0].mean() > np.nonzero(grey)[0].mean(), "below, not above"
 
 
+def test_bars_below_chance_are_drawn():
+    values = {"AUC": [(0.3, 0.25, 0.35), (0.4, 0.4, 0.4)]}
+    picture = pictures.bars(["ours", "theirs"], values, "title", {"AUC": 0.5})
+    blue = (picture[..., 2] > 150) & (picture[..., 0] < 60)
+    grey = (np.ptp(picture, axis=-1) == 0) & (abs(picture[..., 0].astype(int) - 166) < 6)
+    ours, theirs = (np.flatnonzero(colour.sum(1) > 50) for colour in (blue, grey))
+    assert abs(ours[0] - theirs[0]) <= 2, "both hang from chance"
+    assert len(ours) == pytest.approx(2 * len(theirs), rel=0.1)
+
+
 def test_a_forest_shows_gains_on_both_sides_of_nothing():
     lines = [("up", 20.0, 10.0, 30.0), ("down", -20.0, -30.0, -10.0), ("few", 0.0, *[np.nan] * 2)]
     picture = pictures.forest({"splat": lines}, "gain")

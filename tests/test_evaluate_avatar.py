@@ -180,6 +180,27 @@ def test_what_seen_could_not_heed_is_refused(made, tmp_path, capsys, flags, sent
 
 
 @pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ("--nerf.pictures.steps", "10"),
+            "--nerf is of heads drawn by 'nerf', and this one is drawn by 'splat': give --renderer "
+            "nerf, or leave it out",
+        ),
+        (
+            ("--renderer", "nerf", "--pictures.steps", "10", "--curves", "3"),
+            "--curves and --pictures is of heads drawn by 'splat', and this one is drawn by 'nerf'",
+        ),
+    ],
+)
+def test_options_of_the_other_renderer_are_refused(made, tmp_path, capsys, flags, said) -> None:
+    given = ("train", "avatar", made / "dataset", "-o", tmp_path / "out", *flags)
+    assert cli.main([str(part) for part in given]) == 2
+    assert capsys.readouterr().err.startswith(f"se4lip: {said}")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("flags", "refused"),
     [
         (("--features", "logmel", "--hearing-of", "none"), "--features and --hearing-of"),

@@ -247,6 +247,12 @@ def test_a_data_set_without_eight_bits_is_a_question_nobody_asked(weights, tmp_p
     assert str(error.value) == "a data set measures what 8-bit weights cost: add --int8"
 
 
+def test_a_split_of_no_data_set_is_refused(weights, tmp_path):
+    with pytest.raises(InputError, match="--split train is of a data set: add --dataset, or leave"):
+        export_onnx(tmp_path / "out", weights, split="train")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(weights, tmp_path):
     file = tmp_path / "file"
     file.write_text("")

@@ -42,6 +42,20 @@ def test_what_never_changes_in_a_head_comes_along(deformation, avatar):
     np.testing.assert_array_equal(share, avatar.head.head_share.clamp(0, 1).numpy())
 
 
+@pytest.mark.parametrize("first", [17, 18, 19, 20])
+def test_fewer_rows_than_frames_are_refused(deformation, avatar, first):
+    """One row alone stood for every frame."""
+    frames, replay = 4, avatar.replay
+    motion = {"eyes": replay.eyes, "look": replay.look}
+    if avatar.head.config.sways:
+        motion["camera_from_head"] = replay.camera_from_head
+    inputs = {name: np.stack([rows[:1]] * frames, 1) for name, rows in motion.items()}
+    inputs |= {"features": np.zeros((1, 20, 8), np.float32), "first": np.array([first])}
+    with pytest.raises(Exception, match=r"idx=2\d must be within"):
+        deformation.run(["means"], inputs)
+    assert len(deformation.run(["means"], inputs | {"first": np.array([16])})[0][0]) == frames
+
+
 def means(graph, avatar, rows, first):
     motion = {"eyes": avatar.replay.eyes[None, :1], "look": avatar.replay.look[None, :1]}
     inputs = {"features": rows, "first": np.array([first]), **motion}

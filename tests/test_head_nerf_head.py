@@ -8,7 +8,7 @@ import torch
 
 from nerf_scenes import CAMERA, EYES, LOOK, MOUTH, driven, small_head, still
 from se4lip.head.base import Motion
-from se4lip.head.nerf.field import Field
+from se4lip.head.nerf.field import Field, FieldConfig
 from se4lip.head.nerf.head import Driven, NerfHead, pixel_centres
 from se4lip.head.nerf.sampling import cells_of
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
@@ -40,6 +40,20 @@ def test_the_compiled_picture_is_the_plain_one(
     # a thousandth is left out
     assert (difference > 0.01).float().mean() <= 0.005
     assert difference.median() < 1e-3
+
+
+def test_a_head_made_where_nothing_is_learned_draws() -> None:
+    with torch.inference_mode():
+        inside = small_head()
+        found = inside.draw(*first(driven()))
+    torch.testing.assert_close(found, small_head().draw(*first(driven())))
+
+
+@pytest.mark.parametrize("wrong", [{"rows": 3}, {"columns": 2}, {"hidden": 0}])
+def test_a_field_too_small_for_its_kernels_is_refused(wrong: dict[str, int]) -> None:
+    codes = {"mouth_width": 3, "eye_width": 2, "look_width": 1}
+    with pytest.raises(InputError, match=rf"{next(iter(wrong))} is .*, but (4|16) to"):
+        FieldConfig(**{"rows": 24, "columns": 20, **codes, **wrong})
 
 
 def test_the_compiled_picture_follows_its_weights() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -191,6 +193,9 @@ def test_readings_of_maps_are_bilinear_and_have_true_gradients() -> None:
     at = (torch.rand(5, 2, dtype=torch.float64) * 1.8 - 0.9).requires_grad_()
     frame = torch.tensor([0, 1, 1, 0, 1])
     assert torch.autograd.gradcheck(lambda m, a: read_maps(m, frame, a), (maps, at))
+    wild = torch.tensor([[math.nan, 0.0], [0.0, math.inf]], dtype=torch.float64)
+    found = read_maps(maps, torch.tensor([0, 1]), wild)
+    assert found[0].isnan().all() and found[1].isfinite().all()  # told by the loss, by no index
     corner = read_maps(maps, torch.tensor([1]), torch.tensor([[1.0, -1.0]], dtype=torch.float64))
     torch.testing.assert_close(corner[0], maps[1, 0, 2])
 

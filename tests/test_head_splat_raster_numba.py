@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import threading
@@ -34,6 +35,24 @@ SCENES = {
     "deep stacks": (Camera(10.0, 8.0, 8.0, 17, 16), 400, 0.8),
     "one pixel": (Camera(10.0, 0.5, 0.5, 1, 1), 50, 0.5),
 }
+
+
+@pytest.mark.parametrize("depth", [60.0, 1.0, 0.1])
+def test_long_thin_gaussians_lose_no_row(depth: float) -> None:
+    """Near ones are needles of thousands of pixels, turned by 30 degrees."""
+    camera, turn = Camera(1000.0, 128.0, 128.0, 256, 256), math.radians(15)
+    scene = Gaussians(
+        means=torch.tensor([[0.0, 0.0, depth]]),
+        scales=torch.tensor([[1.0, 1e-4 * depth / 60, 1e-4]]),
+        quats=torch.tensor([[math.cos(turn), 0.0, 0.0, math.sin(turn)]]),
+        opacities=torch.tensor([0.9]),
+        colours=torch.ones(1, 1),
+    )
+    found = rasterize(scene, camera, backend="numba")[1]
+    exact = Gaussians(*(tensor.double() for tensor in scene.tensors().values()))
+    wanted = rasterize(exact, camera, backend="oracle")[1]
+    assert (found > 0).sum() == (wanted > 0).sum() > 200
+    assert (found - wanted).abs().max() < 2e-3
 
 
 def picture_and_gradients(

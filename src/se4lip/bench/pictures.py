@@ -21,7 +21,7 @@ def bars(
 ) -> Picture:
     """One group of axes for each figure, one bar for each name: value, low and high end of its
     interval. The first name is ours and has its own colour. Axes begin at the figure's ``floor``,
-    which is what chance reaches, else at 0 or below the lowest value: bars hang from 0."""
+    which is what chance reaches, else at 0, or below the lowest value: bars hang from either."""
 
     def draw(figure: Any) -> None:
         every = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -34,15 +34,12 @@ def bars(
             high = np.array([high for _, _, high in values]) - height
             colours = ["tab:blue"] + ["0.65"] * (len(names) - 1)
             error = np.nan_to_num(np.clip([low, high], 0, None))
-            axes.bar(names, height, color=colours, yerr=error, capsize=3)
-            lowest = np.nanmin([0.0, *(height - error[0])])
-            if label in (floor or {}):
-                axes.set_ylim(bottom=(floor or {})[label])
-            elif lowest < 0:
-                axes.set_ylim(bottom=1.1 * lowest)
-                axes.axhline(0, color="black", linewidth=0.8)
-            else:
-                axes.set_ylim(bottom=0.0)
+            base = (floor or {}).get(label, 0.0)
+            axes.bar(names, height - base, bottom=base, color=colours, yerr=error, capsize=3)
+            lowest = np.nanmin([base, *(height - error[0])])
+            axes.set_ylim(bottom=lowest - 0.1 * (base - lowest))
+            if lowest < base:
+                axes.axhline(base, color="black", linewidth=0.8)
             axes.set_title(label, fontsize=10)
             axes.tick_params(axis="x", rotation=60)
 

@@ -134,6 +134,7 @@ def train_avatar(arguments: list[str]) -> int | None:
             )
             tell_trained(file, {"speech": out / "speech"}, json)
             return
+        _refuse_of_other_renderer(renderer or "splat", recipe)
         _warn_of_late_sound(dataset, say)
         file = train(
             dataset,
@@ -191,6 +192,22 @@ def _refuse_with_kept_hearing(
         raise InputError(
             f"with --keep-hearing no hearing is learned: leave {' and '.join(flags)} out"
         )
+
+
+_ONLY_OF: dict[Renderer, tuple[str, ...]] = {
+    "splat": ("canonical", "curves", "picture_loss", "pictures"),
+    "nerf": ("nerf",),
+}
+
+
+def _refuse_of_other_renderer(renderer: Renderer, recipe: AvatarRecipe) -> None:
+    """Raises: InputError on options of looks that this renderer has not."""
+    for other, parts in _ONLY_OF.items():
+        if other != renderer and (flags := _changed(recipe, parts)):
+            raise InputError(
+                f"{' and '.join(flags)} is of heads drawn by {other!r}, and this one is drawn by "
+                f"{renderer!r}: give --renderer {other}, or leave it out"
+            )
 
 
 def _check_seen(

@@ -98,6 +98,8 @@ def export_onnx(
     _need("onnx", "onnxruntime")
     if dataset is not None and not int8:
         raise InputError("a data set measures what 8-bit weights cost: add --int8")
+    if dataset is None and split != "all":
+        raise InputError(f"--split {split} is of a data set: add --dataset, or leave it out")
     model, identity = load_encoder(encoder), encoder_identity(encoder)
     data = open_dataset(dataset) if dataset is not None else None
     if data is not None:

@@ -42,7 +42,11 @@ def deformation_graph(head: SplatHead) -> Graph:
     g.input("first", np.int64, (1,))
     frames = g("Shape", "eyes", start=1, end=2)
     mouth = _codes(g, head.speech, "features")
-    mouth = g("Slice", mouth, "first", g("Add", "first", frames), int64(1))
+    # Row by row, so that fewer rows than frames are refused. Of a slice one row alone would stand
+    # for every frame, and a reshape to what was wanted is taken by onnxruntime for what is there.
+    zero, one = (np.array(number, np.int64) for number in (0, 1))
+    rows = g("Add", g("Range", zero, g("Squeeze", frames, int64(0)), one), "first")
+    mouth = g("Gather", mouth, rows, axis=1)
 
     change = _changes(g, head.look, "look", count)
     if config.sways:

@@ -8,13 +8,14 @@ own layers, one crashes when two Python threads call at once and another kills a
 from __future__ import annotations
 
 import functools
+import hashlib
+import inspect
 import itertools
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, no_type_check
 
@@ -111,18 +112,35 @@ def run_in_lanes(kernel: Callable[..., None], lanes: int, *arguments: Any) -> No
 
 
 def compiler(*sources: ModuleType, **options: Any) -> Callable[[Callable[..., None]], Any]:
-    """A decorator: `jit.compiled`, cached on disk until the kernel's file or ``sources`` change.
+    """A decorator: `jit.compiled`, cached on disk until the kernel's file or ``sources`` change, or
+    the modules of ours that these name.
 
     numba's own cache watches no file but the kernel's, though constants and functions of others
     are compiled in; the cache file's name, made of the kernel's, tells it of the rest.
     """
-    stamp = max(Path(str(source.__file__)).stat().st_mtime_ns for source in sources)
+    stamp = stamp_of(sources)
 
     def compiled(kernel: Callable[..., None]) -> Any:
-        kernel.__qualname__ += f"_{stamp:x}"
+        kernel.__qualname__ += f"_{stamp}"
         return jit.compiled(kernel, **options)
 
     return compiled
+
+
+def stamp_of(sources: Iterable[ModuleType]) -> str:
+    """A hash of what is written in modules and in those of ours that they name, and so on.
+
+    Not when they were written: a copy keeps that, or makes it the same for all.
+    """
+    found: dict[str, str] = {}
+    waiting = [*sources]
+    while waiting:
+        module = waiting.pop()
+        if module.__name__ not in found:
+            found[module.__name__] = inspect.getsource(module)
+            named = (one for one in vars(module).values() if isinstance(one, ModuleType))
+            waiting += [one for one in named if one.__name__.startswith("se4lip.")]
+    return hashlib.sha256("".join(found[name] for name in sorted(found)).encode()).hexdigest()[:16]
 
 
 @intrinsic

@@ -114,8 +114,8 @@ def _fit_shell(shell: Shell, canonical: Canonical, mouths: Float[Tensor, "M K"])
     nodes = _nodes(config)
     surface = points[canonical.runs[1] :]  # without the mouth's inside, which lies behind the lips
     shell.relief_cm.copy_(_carried(nodes, surface, surface[:, 2:]).view(shell.relief_cm.shape))
-    eye_basis = canonical.eye_basis_cm * canonical.eye_share[:, None]
-    back = _carried(nodes, points, -eye_basis.transpose(0, 1).flatten(1))
+    # The share is the shell's own, by which it bends.
+    back = _carried(nodes, points, -canonical.eye_basis_cm.transpose(0, 1).flatten(1))
     back = back.view(len(nodes), -1, 3).transpose(0, 1)
     shell.eye_maps.copy_(back.reshape(shell.eye_maps.shape))
 

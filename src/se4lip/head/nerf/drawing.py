@@ -25,7 +25,8 @@ from se4lip.types import Camera
 if TYPE_CHECKING:
     from se4lip.head.nerf.head import NerfHead
 
-NO_CACHE = np.zeros((0, 0, 0), np.float32)
+Cached = Float32[np.ndarray, "layers rows columns"]
+NO_CACHE: Cached = np.zeros((0, 0, 0), np.float32)
 _PLACES_AT_ONCE = 1 << 15
 
 Layer = Float32[np.ndarray, " G_inputs_16"]
@@ -76,8 +77,8 @@ def bake(field: Field) -> Baked:
 
 
 @torch.no_grad()
-def cache_density(head: NerfHead) -> Float32[np.ndarray, "layers rows columns"]:
-    """Density of the face at rest, at half the planes' spacing across and twice their layers."""
+def cache_density(head: NerfHead) -> Cached:
+    """Density of the face at rest, at twice the planes' spacing across and half that of layers."""
     field = head.config.field
     shape = 2 * field.layers, field.rows // 2, field.columns // 2
     ticks = [(torch.arange(count) + 0.5) * 2 / count - 1 for count in shape]
@@ -96,7 +97,7 @@ def cache_density(head: NerfHead) -> Float32[np.ndarray, "layers rows columns"]:
 def draw_field(
     head: NerfHead,
     baked: Baked,
-    cached: Float32[np.ndarray, "layers rows columns"],
+    cached: Cached,
     codes: Float[Tensor, " codes"],
     bent: Float[Tensor, "rows columns 3"],
     camera_from_head: Float[Tensor, "3 4"],
@@ -153,7 +154,8 @@ def draw_field(
 
 
 def _version(module: nn.Module) -> tuple[tuple[int, int], ...]:
-    return tuple((p.data_ptr(), p._version) for p in module.parameters())
+    # What was made under `torch.inference_mode` counts no versions, and seldom changes.
+    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in module.parameters())
 
 
 def _layer(weight: Float[Tensor, "outputs inputs"]) -> Layer:

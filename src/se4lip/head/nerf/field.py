@@ -46,7 +46,8 @@ class FieldConfig:
 
     def __post_init__(self) -> None:
         # Kernels go where these say, without looking.
-        within(self, rows=(2, 8192), columns=(2, 8192), layers=(2, 1024))
+        within(self, rows=(4, 8192), columns=(4, 8192), layers=(2, 1024))
+        within(self, hidden=(16, 8192), attention_hidden=(16, 8192))
         if self.hidden % 16 or self.attention_hidden % 16:
             raise InputError(
                 f"hidden numbers are {self.hidden} and {self.attention_hidden}, but multiples of 16"

@@ -17,7 +17,7 @@ from torch.nn import functional
 from se4lip.head.base import LearnedHead
 from se4lip.head.camera import resized
 from se4lip.head.nerf.backdrop import Backdrop, BackdropConfig
-from se4lip.head.nerf.drawing import NO_CACHE, Baked, bake, cache_density, draw_field
+from se4lip.head.nerf.drawing import NO_CACHE, Baked, Cached, bake, cache_density, draw_field
 from se4lip.head.nerf.field import Field, FieldConfig
 from se4lip.head.nerf.sampling import head_rays, sample
 from se4lip.head.nerf.shell import Shell, ShellConfig
@@ -86,8 +86,7 @@ class NerfHead(LearnedHead):
         self.register_buffer("cell_weight", torch.ones(config.cells))
         self.register_buffer("occupied", torch.ones(config.cells, dtype=torch.bool))
         self.shortcut: Shortcut = "none"
-        self._baked: Baked | None = None
-        self._cached = NO_CACHE
+        self._tables: tuple[Baked, Cached] | None = None  # one, for threads that draw at once
         self.speech = SpeechWindow(
             SpeechWindowConfig(config.feature_width, config.shell.mouth_width, config.speech_hidden)
         )
@@ -126,26 +125,32 @@ class NerfHead(LearnedHead):
         return torch.cat(drawn).view(camera.height_px, camera.width_px, 3)
 
     def _draw_compiled(self, camera: Camera, driven: Driven) -> Float[Tensor, "H W 3"]:
-        if self._baked is None or not self._baked.is_of(self.field):
-            self._baked, self._cached = bake(self.field), NO_CACHE
-        if self.shortcut == "cached-density" and not self._cached.size:
-            self._cached = cache_density(self)
+        baked, cached = self._baked()
         pixels = pixel_centres(camera).flatten(0, 1)[None]
         behind = self._behind(pixels, driven, camera)[0]
         codes = self.field.codes(*driven[:3])[0]
         bent = self._bend(driven)[0]
-        cached = self._cached if self.shortcut == "cached-density" else NO_CACHE
         size = camera.width_px, camera.height_px
         seen = camera
         if self.shortcut == "half-resolution":
             seen = resized(camera, -(-size[0] // 2), -(-size[1] // 2))
         pose = driven.camera_from_head[0]
-        drawn = draw_field(self, self._baked, cached, codes, bent, pose, seen)
+        drawn = draw_field(self, baked, cached, codes, bent, pose, seen)
         if seen is not camera:
             small = drawn.permute(2, 0, 1)[None]
             large = functional.interpolate(small, size[::-1], mode="bilinear")
             drawn = large[0].permute(1, 2, 0)
         return drawn[..., :3] + drawn[..., 3:] * behind.view(*drawn.shape[:2], 3)
+
+    def _baked(self) -> tuple[Baked, Cached]:
+        """The field as kernels read it, and its density, if that is to be read off a table."""
+        tables = self._tables
+        if tables is None or not tables[0].is_of(self.field):
+            tables = bake(self.field), NO_CACHE
+        if self.shortcut == "cached-density" and not tables[1].size:
+            tables = tables[0], cache_density(self)
+        self._tables = tables
+        return tables[0], tables[1] if self.shortcut == "cached-density" else NO_CACHE
 
     def _behind(
         self, pixels: Float[Tensor, "P n 2"], driven: Driven, camera: Camera

@@ -154,7 +154,9 @@ def read_maps(
     _, rows, columns, channels = maps.shape
     x = ((at[..., 0] + 1) / 2 * (columns - 1)).clamp(0, columns - 1)
     y = ((at[..., 1] + 1) / 2 * (rows - 1)).clamp(0, rows - 1)
-    left, top = x.detach().long().clamp(max=columns - 2), y.detach().long().clamp(max=rows - 2)
+    # What is no number stays none in the reading, and must not become an index.
+    whole = [at.detach().nan_to_num().long() for at in (x, y)]
+    left, top = whole[0].clamp(max=columns - 2), whole[1].clamp(max=rows - 2)
     a, b = (x - left)[..., None], (y - top)[..., None]
     first = (frame * rows + top) * columns + left
     flat = maps.reshape(-1, channels)

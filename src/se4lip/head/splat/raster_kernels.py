@@ -78,9 +78,10 @@ def _rows_touched(splat, top, left, rows, seen):
     per_reach = _ONE / splat[6]
     first_t = (f32(left) + _HALF - splat[0]) * per_reach
     last_t = first_t + f32(seen - 1) * per_reach
-    rho = splat[8]
+    # of needles rho is one in float32, and one minus its square was lost
+    room = abs(splat[8])
+    rho = math.copysign(math.sqrt(_ONE - room), splat[8])
     low_t, high_t = min(max(-rho, first_t), last_t), min(max(rho, first_t), last_t)
-    room = _ONE - rho * rho
     middle = splat[1] - f32(top) - _HALF
     low = rho * low_t - math.sqrt(max(_ZERO, room * (_ONE - low_t * low_t)))
     high = rho * high_t + math.sqrt(max(_ZERO, room * (_ONE - high_t * high_t)))

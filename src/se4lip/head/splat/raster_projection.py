@@ -113,7 +113,7 @@ def project(counter, means, scales, quats, opacities, pose, view, splats, depths
             splats[g, 4] = xx / determinant
             splats[g, 5] = opacity
             splats[g, 6], splats[g, 7] = reach_x, reach_y
-            splats[g, 8] = xy / math.sqrt(xx * yy)
+            splats[g, 8] = math.copysign(min(1.0, determinant / (xx * yy)), xy)
             depths[g] = z
 
 
