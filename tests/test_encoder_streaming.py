@@ -118,6 +118,36 @@ def test_a_feature_hears_nothing_later_than_80_ms_after_its_frame(encoder, frame
     np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize(("frames", "pooled"), [(5, 1), (5, 2), (5, 4), (12, 2), (25, 4)])
+def test_means_of_columns_are_heard_in_step(frames, pooled):
+    """Streamed as offline, as each window by itself, its newest columns among them."""
+    torch.manual_seed(0)
+    window = Window(frames)
+    config = SpeechEncoderConfig(projection=8, hidden=8, embedding=8, window=window, pooled=pooled)
+    encoder = SpeechEncoder(config).eval().requires_grad_(False)
+    samples = noise(16_000 * 2 + 77)
+    at_once = encoder.features(torch.from_numpy(samples), 51)
+    np.testing.assert_allclose(encode_offline(encoder, samples, 16_000), at_once, atol=2e-6)
+    columns, _ = encoder.clean(
+        encoder.power_of_frames(torch.from_numpy(samples)[None], 51), encoder.initial_channel((1,))
+    )
+    for stride in (1, 3):
+        every = encoder.embed(columns, stride)[0]
+        assert len(every) == -(-51 // stride)
+        for row in (0, 7, len(every) - 1):
+            first = 4 * stride * row
+            alone = encoder.embed(columns[:, first : first + config.window_columns])[0, 0]
+            torch.testing.assert_close(every[row], alone, atol=1e-6, rtol=0)
+    newest = columns.clone()
+    newest[:, config.window_columns - 1] += 1
+    assert (encoder.embed(newest)[0, 0] - encoder.embed(columns)[0, 0]).abs().max() > 1e-4
+
+
+def test_a_mean_of_other_columns_than_a_frame_has_is_refused():
+    with pytest.raises(InputError, match="the mean of 3 columns was asked for, but 1, 2 or 4 are"):
+        SpeechEncoderConfig(pooled=3)
+
+
 def test_a_feature_does_hear_what_is_inside_its_window(encoder):
     samples = noise(16_000)
     changed = samples.copy()

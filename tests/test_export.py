@@ -59,6 +59,16 @@ def test_a_minute_is_within_the_tolerance_from_its_first_frame_to_its_last(encod
         np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("frames", "pooled"), [(5, 4), (25, 2)])
+def test_means_of_columns_are_exported_too(frames, pooled):
+    encoder = small_encoder(replace(SMALL, window=Window(frames), pooled=pooled))
+    samples = sound(20_000)
+    expected = encode_offline(encoder, samples, 16_000)
+    graphs = session(encoder_graph(encoder).model({})), session(step_graph(encoder).model(WARM_UP))
+    for found in (encode_with(graphs[0], [samples]), stream_with(graphs[1], [samples])):
+        np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-5)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6))
 def test_steps_of_any_number_of_frames_make_the_same_stream(step, chunks):

@@ -18,6 +18,7 @@ from se4lip.audio.augment import (
     draw_speech,
     reverberate,
 )
+from se4lip.audio.timebase import Window
 from se4lip.encoder.lips import LipEncoderConfig, grey
 from se4lip.encoder.model import SE4Lip, SE4LipConfig
 from se4lip.encoder.speech import SpeechEncoderConfig
@@ -409,6 +410,28 @@ def test_weights_of_another_shape_are_no_start(tmp_path):
     assert all(torch.equal(value, saved[name]) for name, value in begun.state_dict().items())
     with pytest.raises(InputError, match="was made with another model configuration"):
         take_up(SE4Lip(SE4LipConfig()), file)
+    longer = SE4Lip(replace(SMALL, speech=replace(SMALL.speech, window=Window(9), pooled=2)))
+    take_up(longer, file)
+    assert all(torch.equal(value, saved[name]) for name, value in longer.state_dict().items())
+
+
+def test_speech_learns_on_and_lips_stay_to_the_bit(tmp_path):
+    """With a longer window of speech than the lips were learned with, too."""
+    data = make_dataset(tmp_path / "me", recordings=2, frames=60)
+    first = train_encoder([data], tmp_path / "first", recipe(steps=2), device="cpu")
+    longer = replace(SMALL, speech=replace(SMALL.speech, window=Window(9), pooled=2))
+    held = replace(recipe(steps=3, hold_lips=True), model=longer)
+    file = train_encoder([data], tmp_path / "held", held, device="cpu", start=first)
+    before, after = load_encoder(first).state_dict(), load_encoder(file).state_dict()
+    stayed = {name for name, value in before.items() if torch.equal(value, after[name])}
+    assert {name for name in before if name.startswith("lips.")} <= stayed
+    assert "speech.gru.weight_ih_l0" not in stayed
+    assert load_encoder(file).config.speech.window == Window(9)
+    assert encoder_identity(file).sha256 != encoder_identity(first).sha256
+    with pytest.raises(InputError, match="the lip encoder is to stay as it is, and none was given"):
+        train_encoder([data], tmp_path / "none", held, device="cpu")
+    with pytest.raises(InputError, match="of speech and lips one must learn: leave --hold-speech"):
+        replace(held, hold_speech=True)
 
 
 def test_lips_learn_on_and_what_is_heard_stays_to_the_bit(tmp_path):

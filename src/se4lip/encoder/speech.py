@@ -22,7 +22,7 @@ from se4lip.audio.spectrogram import (
     remove_channel,
 )
 from se4lip.audio.timebase import COLUMNS_PER_FRAME, Window
-from se4lip.types import SAMPLES_PER_FRAME, within
+from se4lip.types import SAMPLES_PER_FRAME, InputError, within
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class SpeechEncoderConfig:
     channel: ChannelConfig = field(default_factory=ChannelConfig)
     window: Window = field(default_factory=Window)
     projection: int = 256  # linear layer that the GRU reads, shared by overlapping windows
+    pooled: int = 1  # columns of 10 ms of which the GRU reads the mean: long windows cost less
     hidden: int = 256
     layers: int = 1
     bidirectional: bool = True  # inside the window, which ends 80 ms after the frame's time
@@ -40,10 +41,25 @@ class SpeechEncoderConfig:
     def __post_init__(self) -> None:
         within(self, projection=(1, 8192), hidden=(1, 8192), layers=(1, 16), embedding=(1, 8192))
         within(self, dropout=(0, 1))
+        if self.pooled not in {1, 2, 4}:
+            raise InputError(
+                f"the mean of {self.pooled} columns was asked for, but 1, 2 or 4 are needed, "
+                f"because a frame has {COLUMNS_PER_FRAME}: give one of these"
+            )
 
     @property
     def window_columns(self) -> int:
         return self.window.columns(self.spectrogram.window_samples)
+
+    @property
+    def unread_columns(self) -> int:
+        """The oldest of a window, of which no whole mean can be made."""
+        return self.window_columns % self.pooled
+
+    @property
+    def steps(self) -> int:
+        """How many means the GRU reads of a window."""
+        return self.window_columns // self.pooled
 
 
 class SpeechEncoder(nn.Module):
@@ -98,11 +114,14 @@ class SpeechEncoder(nn.Module):
         """Run the GRU over every ``stride``-th frame's window of cleaned columns."""
         config = self.config
         projected = functional.gelu(self.norm(self.project(columns)))
-        windows = projected.unfold(
-            1, config.window_columns, COLUMNS_PER_FRAME * stride
-        )  # [B, T, P, L']
+        if config.pooled > 1:
+            projected = projected[:, config.unread_columns :]
+            whole = projected.shape[1] - projected.shape[1] % config.pooled
+            projected = projected[:, :whole].unflatten(1, (-1, config.pooled)).mean(2)
+        each = COLUMNS_PER_FRAME // config.pooled
+        windows = projected.unfold(1, config.steps, each * stride)  # [B, T, P, L']
         batch, frames = windows.shape[:2]
-        windows = windows.permute(0, 1, 3, 2).reshape(batch * frames, config.window_columns, -1)
+        windows = windows.permute(0, 1, 3, 2).reshape(batch * frames, config.steps, -1)
         states, _ = self.gru(self.drop(windows))  # [B*T, L', width]
         forward, backward = states.chunk(2, dim=-1) if config.bidirectional else (states, None)
         last = (

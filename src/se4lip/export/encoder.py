@@ -178,9 +178,12 @@ def _embed(g: Graph, encoder: SpeechEncoder, columns: str, frames: str) -> str:
     config, gru = encoder.config, encoder.gru
     first = g("Range", np.int64(0), g("Squeeze", frames), np.int64(1))
     first = g("Mul", first, np.int64(COLUMNS_PER_FRAME))
-    index = g("Add", first, np.arange(config.window_columns)[:, None])
-    x = g("Gather", columns, index, axis=0)  # [L', T, B, P]
-    x = g("Reshape", x, int64(config.window_columns, -1, config.projection))
+    read = np.arange(config.unread_columns, config.window_columns)
+    x = g("Gather", columns, g("Add", first, read[:, None]), axis=0)  # [L', T, B, P]
+    if config.pooled > 1:
+        x = g("Reshape", x, int64(config.steps, config.pooled, -1, config.projection))
+        x = g("ReduceMean", x, axes=[1], keepdims=0)
+    x = g("Reshape", x, int64(config.steps, -1, config.projection))
     for layer in range(gru.num_layers):
         x, last = _gru(g, gru, layer, x)
     attention = g("Softmax", g.linear(x, encoder.attend), axis=0)

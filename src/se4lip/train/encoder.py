@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ class EncoderRecipe:
     auxiliary: float = 0.2  # weight of reading lip shape from the speech embedding
     # Only the lip encoder learns: features stay to the bit, and heads that hear them go on hearing.
     hold_speech: bool = False
+    hold_lips: bool = False  # only the speech encoder learns
     precision: Precision = "auto"  # of matrix products; auto is bfloat16 where that is faster
 
     def __post_init__(self) -> None:
@@ -82,6 +83,10 @@ class EncoderRecipe:
                 f"speeds are {self.speeds[0]} to {self.speeds[1]}: give the slower one first"
             )
         within(self, validation_clips=(1, math.inf), auxiliary=(0, 1e6))
+        if self.hold_speech and self.hold_lips:
+            raise InputError(
+                "of speech and lips one must learn: leave --hold-speech or --hold-lips out"
+            )
 
 
 class EncoderTask:
@@ -96,7 +101,8 @@ class EncoderTask:
         self.corpus = corpus.to(self.device)
         self.clip_frames = corpus.frames.cpu()
         self.probes = probes
-        for part in (module.speech, module.read_contour) if recipe.hold_speech else ():
+        held = [module.speech, module.read_contour] if recipe.hold_speech else []
+        for part in [*held, module.lips] if recipe.hold_lips else held:
             part.eval().requires_grad_(False)
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.world = distributed.get_world_size() if distributed.is_initialized() else 1
@@ -139,13 +145,14 @@ class EncoderTask:
             columns = columns[:, self._context_columns :]
         with torch.set_grad_enabled(not recipe.hold_speech):
             speech = model.speech.embed(columns, recipe.window_stride).float()
-        lip_embedding = model.lips(
-            pictures,
-            moved,
-            seen & (lip_draws.keep_picture | ~tracked),
-            (lip_draws.keep_contour & tracked) | ~seen,
-            recipe.window_stride,
-        ).float()
+        with torch.set_grad_enabled(not recipe.hold_lips):
+            lip_embedding = model.lips(
+                pictures,
+                moved,
+                seen & (lip_draws.keep_picture | ~tracked),
+                (lip_draws.keep_contour & tracked) | ~seen,
+                recipe.window_stride,
+            ).float()
 
         half = window.frames // 2
         centre = window.past_frames  # frame t inside its own window
@@ -217,13 +224,16 @@ def set_spectrum_statistics(module: SE4Lip, corpus: Corpus) -> None:
 
 
 def take_up(module: SE4Lip, start: Path) -> None:
-    """Give ``module`` the weights of the file ``start``.
+    """Give ``module`` the weights of the file ``start``. Its window of speech may be another: the
+    GRU has the same weights for any.
 
     Raises:
         InputError: ``start`` cannot be read, or is of another shape than the recipe asks for.
     """
     begun = load_encoder(start)
-    if begun.config != module.config:
+    speech = module.config.speech
+    heard = replace(begun.config.speech, window=speech.window, pooled=speech.pooled)
+    if replace(begun.config, speech=heard) != module.config:
         raise InputError(
             f"{start} was made with another model configuration than this recipe asks for: leave "
             "the model's options as they were then, or train from the beginning"
@@ -268,11 +278,12 @@ def train_encoder(
         InputError: no data, or such as cannot be read, no clip long enough, a run of another
             configuration; speech is to be held and there is no ``start``.
     """
-    if recipe.hold_speech and start is None:
-        raise InputError(
-            "the speech encoder is to stay as it is, and none was given: name its weights with "
-            "--start, or leave --hold-speech out"
-        )
+    for part, held in (("speech", recipe.hold_speech), ("lip", recipe.hold_lips)):
+        if held and start is None:
+            raise InputError(
+                f"the {part} encoder is to stay as it is, and none was given: name its weights "
+                f"with --start, or leave --hold-{part.replace('lip', 'lips')} out"
+            )
     run_folder(out)
     asked = {"recipe": to_plain(recipe), "split": split}
     check_begun(out, asked)
