@@ -276,13 +276,13 @@ def train_encoder(
 
     Raises:
         InputError: no data, or such as cannot be read, no clip long enough, a run of another
-            configuration; speech is to be held and there is no ``start``.
+            configuration; speech or lips are to be held and there is no ``start``.
     """
-    for part, held in (("speech", recipe.hold_speech), ("lip", recipe.hold_lips)):
-        if held and start is None:
+    for what, flag in (("speech", "hold_speech"), ("lip", "hold_lips")):
+        if getattr(recipe, flag) and start is None:
             raise InputError(
-                f"the {part} encoder is to stay as it is, and none was given: name its weights "
-                f"with --start, or leave --hold-{part.replace('lip', 'lips')} out"
+                f"the {what} encoder is to stay as it is, and none was given: name its weights "
+                f"with --start, or leave --{flag.replace('_', '-')} out"
             )
     run_folder(out)
     asked = {"recipe": to_plain(recipe), "split": split}
