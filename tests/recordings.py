@@ -43,6 +43,7 @@ def record(
     ticks_hz: int = 90_000,
     fast_start: bool = False,
     pixel_aspect: Fraction | int | None = None,
+    key_every: int = 12,
 ) -> Path:
     """A file with every picture at its time and the sound from ``sound_from_s`` on."""
     packets = []
@@ -56,7 +57,7 @@ def record(
             video.height, video.width = pictures[0].shape[:2]
             video.pix_fmt = "yuv420p"
             video.codec_context.time_base = Fraction(1, ticks_hz)
-            video.gop_size = 12
+            video.gop_size = key_every
             if pixel_aspect is not None:
                 video.codec_context.sample_aspect_ratio = Fraction(pixel_aspect)
             streams.append(video)

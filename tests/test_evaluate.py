@@ -268,6 +268,15 @@ def test_sound_in_which_nobody_is_heard_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_sound_that_is_over_before_the_video_is_told(folder: Path, tmp_path: Path) -> None:
+    record(tmp_path / "half.wav", None, sound=_speech(1), audio_codec="pcm_s16le")
+    notes = _judge(folder, "real.mp4", audio=tmp_path / "half.wav").notes
+    assert notes == (
+        f"{tmp_path / 'half.wav'} lasts 25 frames, {folder / 'real.mp4'} 50: where the sound is "
+        "over, nobody speaks",
+    )
+
+
 def test_videos_of_different_length_are_refused_beyond_two_frames(folder: Path) -> None:
     with pytest.raises(InputError) as wrong:
         _judge(folder, "short.mp4", "real.mp4")

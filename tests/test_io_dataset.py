@@ -114,8 +114,9 @@ def test_offsets_are_checked(tmp_path):
     assert said(set_av_offset, folder, 1, "a.mp4") == (
         f"data set {folder} has no recording named 'a.mp4': see the names in its dataset.json"
     )
-    with pytest.raises(InputError, match="an offset of nan frames is no number"):
-        set_av_offset(folder, float("nan"))
+    for wrong in (float("nan"), float("-inf"), 1e6):
+        with pytest.raises(InputError, match=f"an offset of {wrong} frames is no number of them, "):
+            set_av_offset(folder, wrong)
 
 
 def test_recordings_of_one_file_name_have_offsets_of_their_own(tmp_path):
@@ -203,6 +204,38 @@ def test_what_is_no_data_set_is_refused(tmp_path):
     assert said(open_dataset, folder) == f"{damaged}: {anew}"
     file.write_text('{"format": ')
     assert said(open_dataset, folder) == f"{damaged}, it is not JSON: {anew}"
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        *(("av_offset_frames", wrong) for wrong in (float("nan"), float("inf"), 1e300, None, "x")),
+        *(("name", wrong) for wrong in (5, None, "b")),
+        ("folder", None),
+        ("source", 7),
+        ("size_bytes", "12"),
+        ("size_bytes", -1),
+        ("sha256", 1),
+        ("clips", [{"name": "a", "start_frame": -1, "frames": 5, "filled_frames": 0}]),
+        ("clips", [{"name": 3, "start_frame": 0, "frames": 5, "filled_frames": 0}]),
+        ("skipped", [{"name": 3, "reason": "x"}]),
+        ("settings", []),
+        ("frame_rate_hz", 30),
+    ],
+)
+def test_an_index_of_other_things_is_damaged(tmp_path, where, value):
+    folder, _ = made(tmp_path)
+    file = folder / "dataset.json"
+    found = json.loads(file.read_text())
+    if where in found:
+        found[where] = value
+    else:
+        sources = {source["name"]: source for source in found["sources"]}
+        sources["a"][where] = value
+    file.write_text(json.dumps(found))
+    assert said(open_dataset, folder) == (
+        f"data set index {file} is damaged: prepare the data set anew, into another folder"
+    )
 
 
 def test_missing_and_damaged_clips_are_refused(tmp_path):

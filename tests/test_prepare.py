@@ -213,7 +213,7 @@ def test_wrong_inputs_are_refused_before_anything_is_made(tmp_path):
     )
     (tmp_path / "none").mkdir()
     assert said([tmp_path / "none"], out).startswith(
-        f"folder {tmp_path / 'none'} holds no videos (.3gp .avi "
+        f"folder {tmp_path / 'none'} holds no videos (.3g2 .3gp "
     )
     assert said([], out) == "there is nothing to prepare: give videos or folders of videos"
     sound = wav(tmp_path / "a.wav", np.ones(16_000, np.int16), 16_000)
@@ -222,6 +222,33 @@ def test_wrong_inputs_are_refused_before_anything_is_made(tmp_path):
         "give a video file"
     )
     assert not out.exists()
+
+
+def test_all_videos_of_a_folder_are_found_and_what_leads_nowhere_is_told(tmp_path):
+    videos, elsewhere = tmp_path / "videos", tmp_path / "elsewhere"
+    talk(videos / "a.mp4", 50)
+    talk(elsewhere / "c.mkv", 50)
+    (videos / "b.F4V").write_bytes(talk(tmp_path / "b.mp4", 50).read_bytes())
+    (videos / "linked").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(videos)
+    (videos / "gone.mov").symlink_to(tmp_path / "nothing.mov")
+    done = run([videos], tmp_path / "set")
+    assert open_dataset(tmp_path / "set").names == ("a", "b", "linked__c")
+    assert [(one.name, one.reason) for one in done.skipped] == [
+        ("gone.mov", "a link that leads nowhere")
+    ]
+
+
+def test_a_clip_that_somebody_removed_keeps_no_other_from_being_made(tmp_path):
+    first, second = (talk(tmp_path / "v" / f"{name}.mp4", n) for name, n in (("a", 50), ("b", 60)))
+    run([first], tmp_path / "set")
+    (tmp_path / "set" / "clips" / "a.safetensors").unlink()
+    first.unlink()
+    done = run([second], tmp_path / "set")
+    assert done.clips == 1 and read_picture(done.contact_sheet).shape[1] > 8 * 96
+    assert [(one.name, one.reason) for one in done.skipped] == [
+        ("a", "its file is gone: prepare a.mp4 again")
+    ]
 
 
 def test_an_empty_folder_that_was_there_stays(tmp_path):

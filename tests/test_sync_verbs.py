@@ -166,7 +166,7 @@ def watched(tmp_path, **changes):
     [
         ({"track": None, "seen": np.zeros(50, bool)}, "no face: one is seen in 0% of the frames"),
         ({"seen": np.arange(50) < 10}, "no face: one is seen in 20% of the frames"),
-        ({"samples": None}, "no sound: the file has no audio stream"),
+        ({"samples": None}, "no sound: there is no audio stream, or nothing in it"),
         (
             {"trouble": "two faces at 0.20 s"},
             "two faces at 0.20 s: give a part that shows one upright face without a cut",

@@ -126,7 +126,7 @@ def judge_sync(
             f"{video.trouble}: give a part that shows one upright face without a cut"
         )
     if video.samples is None:
-        return cannot_tell("no sound: the file has no audio stream")
+        return cannot_tell(f"no sound{video.heard}: there is no audio stream, or nothing in it")
     offsets = SyncConfig()
     # As many as let an offset have rivals on both sides (`read_similarity`).
     least = offsets.least_windows + offsets.window_frames - 1 + offsets.rival_frames
@@ -137,7 +137,8 @@ def judge_sync(
     speech, lips = embed_video(model, video, video.track, on_progress)
     reading = measure_offset(speech, lips, speaking, offsets)
     if reading is None:
-        return cannot_tell(f"no speech: {seconds:.1f} s of it in sight of a face", seconds)
+        said = f"no speech{video.heard}: {seconds:.1f} s of it in sight of a face"
+        return cannot_tell(said, seconds)
     timeline = sync_timeline(speech, lips, speaking, offsets)
     verdict: Verdict = "out-of-sync"
     reason = ""

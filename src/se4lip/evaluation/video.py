@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
+from se4lip.audio.timebase import frame_count
 from se4lip.audio.voice_activity import frame_level_db
 from se4lip.evaluation.sync import sync_figures
-from se4lip.evaluation.watch import Watched, same_length, watch
+from se4lip.evaluation.watch import LENGTHS_MAY_DIFFER_FRAMES, Watched, same_length, watch
 from se4lip.face.lips import crop_lips, image_from_lips_transforms
 from se4lip.face.tracker import Tracker
 from se4lip.io import judges
@@ -92,6 +93,11 @@ def evaluate_video(
     if said is not None:
         ours = replace(ours, samples=said)
     notes = []
+    if said is not None and abs(frame_count(len(said)) - len(ours)) > LENGTHS_MAY_DIFFER_FRAMES:
+        notes.append(
+            f"{audio} lasts {frame_count(len(said))} frames, {predicted} {len(ours)}: where the "
+            "sound is over, nobody speaks"
+        )
     if ours.track is None:
         if reference is None:
             raise InputError(

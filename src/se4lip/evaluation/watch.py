@@ -30,7 +30,7 @@ from se4lip.prepare.source import told
 from se4lip.types import FaceTrack, InputError
 
 # Encoders pad the sound and repeat or drop a last frame; more than this is another clip.
-_LENGTHS_MAY_DIFFER_FRAMES = 2
+LENGTHS_MAY_DIFFER_FRAMES = 2
 # As clips are prepared, but for dropouts: judges count them.
 _ONE_FACE = FollowConfig(longest_dropout_frames=EVERY_FACE.longest_dropout_frames)
 
@@ -51,6 +51,7 @@ class Watched:
     track: FaceTrack | None
     samples: Float32[np.ndarray, " S"] | None
     trouble: str = ""
+    heard: str = ""  # which of several sound tracks (`io.video.VideoInfo`)
 
     def __len__(self) -> int:
         return len(self.seen)
@@ -101,6 +102,7 @@ def watch(
         track=track,
         samples=read_clip_speech(path).samples if info.has_sound else None,
         trouble=trouble,
+        heard=info.heard,
     )
 
 
@@ -119,7 +121,7 @@ def same_length(ours: Watched, real: Watched) -> tuple[Watched, Watched, str]:
         InputError: they differ by more than coding explains.
     """
     lengths = f"{ours.path} has {len(ours)} frames, {real.path} {len(real)}"
-    if abs(len(ours) - len(real)) > _LENGTHS_MAY_DIFFER_FRAMES:
+    if abs(len(ours) - len(real)) > LENGTHS_MAY_DIFFER_FRAMES:
         raise InputError(f"{lengths}: cut both to the same part")
     frames = min(len(ours), len(real))
     return _cut(ours, frames), _cut(real, frames), f"{lengths}: the first {frames} are compared"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from se4lip.io.media import (
     by_path,
     check_decodable,
     decoded,
+    demuxed,
     joined_recordings,
     opened,
 )
@@ -49,6 +51,30 @@ def promised_duration_s(path: Path | str) -> float:
         return (container.duration or 0) / av.time_base
 
 
+def holds_sound(path: Path | str) -> bool:
+    """Whether there is any in the track that is heard: some programs write a track and nothing."""
+    with opened(path, "audio") as container, contextlib.suppress(av.error.FFmpegError):
+        if not container.streams.audio:
+            return False
+        return any(packet.size for packet in demuxed(container, _heard_track(container)))
+    return True  # damaged, which whoever reads it will tell
+
+
+def which_is_heard(container: Any) -> str:
+    """ " in sound track 2 of 3", and nothing where there is one."""
+    tracks = container.streams.audio
+    if len(tracks) < 2:
+        return ""
+    number = 1 + [track.index for track in tracks].index(_heard_track(container).index)
+    return f" in sound track {number} of {len(tracks)}"
+
+
+def _heard_track(container: Any) -> Any:
+    """The sound that players play: that which the file calls the default, else the first."""
+    tracks = container.streams.audio
+    return next((t for t in tracks if t.disposition & t.disposition.default), tracks[0])
+
+
 def iter_speech(path: Path | str, chunk_s: float = 10.0) -> Iterator[Speech]:
     """The sound of ``read_speech`` in pieces of ``chunk_s`` (the last may be shorter).
 
@@ -75,7 +101,7 @@ def iter_from(
     with opened(path, "audio") as container:
         if not container.streams.audio:
             raise InputError(f"{path} has no sound: give a file with an audio track")
-        stream = container.streams.audio[0]
+        stream = _heard_track(container)
         check_decodable(stream, "sound", path)
         rate_hz = stream.rate
         if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:

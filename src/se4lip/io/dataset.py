@@ -18,6 +18,7 @@ from jaxtyping import Float32, UInt8
 from se4lip.io.clips import CLIPS, clip_file, is_whole, read_clip, read_size_px, write_clip
 from se4lip.io.dataset_index import (
     INDEX,
+    LARGEST_OFFSET_FRAMES,
     ClipEntry,
     Index,
     SkippedEntry,
@@ -211,9 +212,12 @@ def set_av_offsets(path: Path | str, frames: Mapping[str, float]) -> None:
     Raises:
         InputError: as ``set_av_offset``.
     """
-    wrong = next((offset for offset in frames.values() if not np.isfinite(offset)), None)
+    wrong = next((one for one in frames.values() if not abs(one) <= LARGEST_OFFSET_FRAMES), None)
     if wrong is not None:
-        raise InputError(f"an offset of {wrong} frames is no number: give one, such as 1.0")
+        raise InputError(
+            f"an offset of {wrong} frames is no number of them, or more than "
+            f"{LARGEST_OFFSET_FRAMES}: give another, such as 1.0"
+        )
     unknown = frames.keys() - {entry.name for entry in read_index(path).sources}
     if unknown:
         raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from se4lip.io.clips import FORMAT, VERSION, check_version
 from se4lip.io.files import read_json, write_json
@@ -12,6 +12,8 @@ from se4lip.types import FRAME_RATE_HZ, InputError
 
 INDEX = "dataset.json"
 _ANEW = "prepare the data set anew, into another folder"
+LARGEST_OFFSET_FRAMES = 90_000  # an hour
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,32 +70,51 @@ def read_index(path: Path | str) -> Index:
         raise InputError(f"{file} is no index of a se4lip data set: make one with `se4lip prepare`")
     check_version(found, f"data set {path}", _ANEW)
     try:
-        return Index(
-            settings=found["settings"],
-            sources=tuple(
-                SourceEntry(
-                    name=entry["name"],
-                    source=entry["source"],
-                    folder=entry["folder"],
-                    size_bytes=entry["size_bytes"],
-                    sha256=entry["sha256"],
-                    clips=tuple(
-                        ClipEntry(
-                            str(c["name"]),
-                            int(c["start_frame"]),
-                            int(c["frames"]),
-                            int(c["filled_frames"]),
-                        )
-                        for c in entry["clips"]
-                    ),
-                    skipped=tuple(SkippedEntry(s["name"], s["reason"]) for s in entry["skipped"]),
-                    av_offset_frames=float(entry["av_offset_frames"]),
-                )
-                for entry in found["sources"]
-            ),
-        )
+        index = Index(_of(dict, found["settings"]), tuple(map(_source, found["sources"])))
+        names = [source.name for source in index.sources]
+        if found["frame_rate_hz"] != FRAME_RATE_HZ or len(names) != len({*names}):
+            raise ValueError("another frame rate, or two recordings of one name")
+        return index
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"data set index {file} is damaged: {_ANEW}") from error
+
+
+def _source(entry: dict[str, Any]) -> SourceEntry:
+    offset = float(entry["av_offset_frames"])
+    if not abs(offset) <= LARGEST_OFFSET_FRAMES:  # nor NaN
+        raise ValueError(f"sound that lies {offset} frames off")
+    return SourceEntry(
+        name=_of(str, entry["name"]),
+        source=_of(str, entry["source"]),
+        folder=_of(str, entry["folder"]),
+        size_bytes=_count(entry["size_bytes"]),
+        sha256=_of(str, entry["sha256"]),
+        clips=tuple(
+            ClipEntry(
+                _of(str, clip["name"]),
+                _count(clip["start_frame"]),
+                _count(clip["frames"]),
+                _count(clip["filled_frames"]),
+            )
+            for clip in entry["clips"]
+        ),
+        skipped=tuple(
+            SkippedEntry(_of(str, one["name"]), _of(str, one["reason"])) for one in entry["skipped"]
+        ),
+        av_offset_frames=offset,
+    )
+
+
+def _of(kind: type[T], value: Any) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def _count(value: Any) -> int:
+    if _of(int, value) < 0:
+        raise ValueError(f"{value} is below 0")
+    return int(value)
 
 
 def write_index(path: Path | str, index: Index) -> None:

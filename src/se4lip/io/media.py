@@ -89,9 +89,9 @@ def decoded(container: av.container.InputContainer, stream: Any, path: Path | st
     count = 0  # packets of the stream
     reached_s = 0.0  # in the file, by any stream
     # Matroska states one length for all of its streams, of which any may end early.
-    packets = container.demux() if container.format.name == _MATROSKA else container.demux(stream)
+    whole = container.format.name == _MATROSKA
     try:
-        for packet in packets:
+        for packet in demuxed(container, None if whole else stream):
             if packet.pts is not None:
                 length = packet.duration or 0
                 reached_s = max(reached_s, float((packet.pts + length) * packet.time_base))
@@ -119,6 +119,14 @@ def decoded(container: av.container.InputContainer, stream: Any, path: Path | st
             f"{path} is cut short: {promised_s:.2f} s are promised and {missing_s:.2f} s of "
             "them are missing: fetch or record it again"
         )
+
+
+def demuxed(container: av.container.InputContainer, stream: Any) -> Iterator[Any]:
+    """Packets of ``stream``, or of all there were when the file was opened. Further ones that a
+    broadcast began later are passed over."""
+    # At its end PyAV 18 asks the later ones, too, for what they held back, and finds them nowhere.
+    with contextlib.suppress(IndexError):
+        yield from container.demux() if stream is None else container.demux(stream)
 
 
 def _listed(stream: Any) -> int:

@@ -17,7 +17,7 @@ import av
 import av.error
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Colorspace, Interpolation
 from jaxtyping import UInt8
 
 from se4lip.io import audio
@@ -30,16 +30,20 @@ F = TypeVar("F")
 _LONGEST_STILL_S = 60.0
 _SEEK_BEYOND_S = 10.0
 _FLATTEST_PIXEL = 4.0  # a header that says more is wrong
+_NO_COLORSPACE = 2  # AVCOL_SPC_UNSPECIFIED
+_WIDEST_SD_PX, _TALLEST_SD_PX = 1024, 576  # what is larger and says nothing is BT.709
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the header says of a video. ``frames`` is an estimate on the 25-fps grid, or None."""
+    """What the header says of a video. ``frames`` is an estimate on the 25-fps grid, or None.
+    ``heard`` tells which of several sound tracks is heard; it is empty where there is one."""
 
     width_px: int
     height_px: int
     frames: int | None
     has_sound: bool
+    heard: str = ""
 
 
 def probe_video(path: Path | str) -> VideoInfo:
@@ -61,7 +65,8 @@ def probe_video(path: Path | str) -> VideoInfo:
             width_px=width_px,
             height_px=height_px,
             frames=None if length_s is None else round(length_s * FRAME_RATE_HZ),
-            has_sound=bool(container.streams.audio),
+            has_sound=audio.holds_sound(path),
+            heard=audio.which_is_heard(container),
         )
 
 
@@ -191,11 +196,13 @@ def _timed_from(path: Path | str, start_s: float) -> Iterator[tuple[float, float
             landed = next(sought, None)
             if landed is not None and landed[0] - origin_s <= start_s:
                 first, frames = landed, sought
-            else:  # some containers cannot seek well: read from the beginning
-                container.seek(stream.start_time or 0, stream=stream)
-                frames = (f for f in _timed(container, stream, path) if f[0] > origin_s)
+            else:  # some containers cannot seek well, back to the beginning no better
+                yield from _timed_from(path, 0.0)
+                return
         for time_s, duration_s, frame in itertools.chain([first], frames):
             yield time_s - origin_s, duration_s, (frame, stream)
+        if duration_s > _LONGEST_STILL_S:  # of the last: nothing comes after it that would tell
+            raise InputError(_stands_still(path, duration_s))
 
 
 def _counts(container: Any) -> bool:
@@ -228,22 +235,28 @@ def _timed(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[floa
             continue
         behind = 0
         if last_s is not None and time_s - last_s > _LONGEST_STILL_S:
-            raise InputError(
-                f"the picture of {path} stands still for {time_s - last_s:.0f} s, more than the "
-                f"{_LONGEST_STILL_S:.0f} s that time stamps are believed: convert it again"
-            )
+            raise InputError(_stands_still(path, time_s - last_s))
         yield time_s, float((frame.duration or 0) * (frame.time_base or 0)), frame
         last_s = time_s
 
 
+def _stands_still(path: Path | str, for_s: float) -> str:
+    return (
+        f"the picture of {path} stands still for {for_s:.0f} s, more than the "
+        f"{_LONGEST_STILL_S:.0f} s that time stamps are believed: convert it again"
+    )
+
+
 class _Display(NamedTuple):
-    """How stored pictures become those to be seen: of square pixels, then transposed, mirrored."""
+    """How stored pictures become those to be seen: of square pixels, then transposed, mirrored;
+    ``colours`` is what those are that do not say."""
 
     width_px: int
     height_px: int
     transposed: bool = False
     mirrored_y: bool = False
     mirrored_x: bool = False
+    colours: Colorspace | None = None
 
 
 def _display(frame: Any, stream: Any) -> _Display:
@@ -256,14 +269,17 @@ def _display(frame: Any, stream: Any) -> _Display:
     if not 1 / _FLATTEST_PIXEL <= aspect <= _FLATTEST_PIXEL:
         aspect = 1.0
     size_px = round(frame.width * max(1, aspect)), round(frame.height / min(1, aspect))
+    is_large = frame.height > _TALLEST_SD_PX or frame.width > _WIDEST_SD_PX
+    untold = frame.colorspace == _NO_COLORSPACE and is_large and not frame.format.is_rgb
+    colours = Colorspace.ITU709 if untold else None  # as players take it
     side = frame.side_data.get(SideData.DISPLAYMATRIX)
     if side is None:
-        return _Display(*size_px)
+        return _Display(*size_px, colours=colours)
     # [[a, b, u], [c, d, v], ...]: x' = a x + c y, y' = b x + d y in 16.16 fixed point.
     a, b, _, c, d = np.frombuffer(bytes(side), np.int32)[:5]
     if abs(a) + abs(d) < abs(b) + abs(c):  # x' comes from y
-        return _Display(*size_px, True, mirrored_y=bool(b < 0), mirrored_x=bool(c < 0))
-    return _Display(*size_px, False, mirrored_y=bool(d < 0), mirrored_x=bool(a < 0))
+        return _Display(*size_px, True, bool(b < 0), bool(c < 0), colours)
+    return _Display(*size_px, False, bool(d < 0), bool(a < 0), colours)
 
 
 def _upright(frame: Any, display: _Display) -> Picture:
@@ -271,6 +287,8 @@ def _upright(frame: Any, display: _Display) -> Picture:
         frame = frame.reformat(
             display.width_px, display.height_px, interpolation=Interpolation.BICUBIC
         )
+    if display.colours is not None:
+        frame = frame.reformat(format="rgb24", src_colorspace=display.colours)
     picture = frame.to_ndarray(format="rgb24")
     if display.transposed:
         picture = picture.swapaxes(0, 1)

@@ -12,7 +12,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ from se4lip.types import FRAME_RATE_HZ, InputError
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
-    ".ogv", ".ts", ".vob", ".webm", ".wmv",
+    ".3g2", ".3gp", ".asf", ".avi", ".dv", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov",
+    ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv",
 })
 # fmt: on
 CONTACT_SHEET = "contact-sheet.png"
@@ -85,7 +85,7 @@ def prepare(
     if workers < 1:
         raise InputError(f"{workers} workers prepare nothing: give at least one")
     out = Path(out)
-    recordings = _recordings(sources)
+    recordings, nowhere = _recordings(sources)
     _known(out)
     writable_folder(out)
     fresh = not out.exists()
@@ -101,7 +101,7 @@ def prepare(
             with contextlib.closing(work):
                 _save_all(work, jobs, save, on_source)
             done = [save.entries[key] for key in wanted]
-            skipped = tuple(skip for entry in done for skip in entry.skipped)
+            skipped = (*nowhere, *(skip for entry in done for skip in entry.skipped))
             clips = [clip for entry in done for clip in entry.clips]
             if not clips:
                 more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
@@ -110,19 +110,22 @@ def prepare(
                 )
             store.sweep(out)
             sheet = out / CONTACT_SHEET
-            save_picture(sheet, _sheet(out))
+            lost = tuple(_lost(out, save.entries.values()))
+            save_picture(sheet, _sheet(out, {one.name for one in lost}))
             return Prepared(
                 clips=len(clips),
                 frames=sum(clip.frames for clip in clips),
                 filled_frames=sum(clip.filled_frames for clip in clips),
                 sources_reused=len(recordings) - len(jobs),
-                skipped=skipped,
+                skipped=skipped + lost,
                 contact_sheet=sheet,
                 elapsed_s=time.monotonic() - began_s,
             )
         finally:
             if fresh:
-                with contextlib.suppress(OSError):  # it holds something: good
+                with contextlib.suppress(OSError):  # they hold something: good
+                    (out / store.CLIPS).rmdir()
+                with contextlib.suppress(OSError):
                     out.rmdir()
 
 
@@ -153,22 +156,30 @@ def _save_all(
         save.now()
 
 
-def _recordings(sources: Sequence[Path | str]) -> list[tuple[Path, str]]:
-    """Folder and path inside it, for every video; files count as inside their own folder."""
+def _recordings(
+    sources: Sequence[Path | str],
+) -> tuple[list[tuple[Path, str]], list[SkippedEntry]]:
+    """Folder and path inside it, for every video; files count as inside their own folder. And links
+    in a folder that lead nowhere."""
     found: dict[Path, tuple[Path, str]] = {}  # by the file itself, which may be given twice
+    nowhere: list[SkippedEntry] = []
     for source in map(Path, sources):
         if not source.is_dir():
             if not (source.is_file() and _size_bytes(source) == 0):  # empty ones are skipped
                 existing_file(source, "video")
             found.setdefault(source.resolve(), (source.parent, source.name))
             continue
-        videos = sorted(
+        named = sorted(
             path
-            for path in source.rglob("*")
-            if path.suffix.lower() in VIDEO_SUFFIXES
-            and path.is_file()
-            and not path.name.startswith(".")
+            for path in _files_in(source)
+            if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
         )
+        nowhere += [
+            SkippedEntry(path.relative_to(source).as_posix(), "a link that leads nowhere")
+            for path in named
+            if not path.exists()
+        ]
+        videos = [path for path in named if path.is_file()]
         if not videos:
             raise InputError(
                 f"folder {source} holds no videos ({' '.join(sorted(VIDEO_SUFFIXES))}): "
@@ -181,7 +192,19 @@ def _recordings(sources: Sequence[Path | str]) -> list[tuple[Path, str]]:
         existing_file(folder / name, "video")  # all are empty: told before a model is looked for
     if not found:
         raise InputError("there is nothing to prepare: give videos or folders of videos")
-    return list(found.values())
+    return list(found.values()), nowhere
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """All of them, those in linked folders too, each folder once."""
+    entered = {folder.resolve()}
+    for place, folders, files in os.walk(folder, followlinks=True):
+        yield from (Path(place, name) for name in files)
+        for name in [*folders]:
+            inner = Path(place, name).resolve()
+            if inner in entered:  # or a link to its own parent would lead round for ever
+                folders.remove(name)
+            entered.add(inner)
 
 
 def _known(out: Path) -> Index | None:
@@ -352,11 +375,20 @@ class _Saver:
         self._saved_s = time.monotonic()
 
 
-def _sheet(out: Path) -> np.ndarray:
+def _lost(out: Path, entries: Iterable[SourceEntry]) -> Iterator[SkippedEntry]:
+    """Clips of earlier runs whose files somebody has removed."""
+    for entry in entries:
+        for clip in entry.clips:
+            if not store.clip_file(out, clip.name).exists():
+                yield SkippedEntry(clip.name, f"its file is gone: prepare {entry.source} again")
+
+
+def _sheet(out: Path, without: Container[str]) -> np.ndarray:
     clips = store.open_dataset(out)
-    picked = np.linspace(0, len(clips) - 1, min(len(clips), _SHEET_ROWS)).round().astype(int)
+    names = [name for name in clips.names if name not in without]
+    picked = np.linspace(0, len(names) - 1, min(len(names), _SHEET_ROWS)).round().astype(int)
     rows = []
-    for name in (clips.names[i] for i in picked):
+    for name in (names[i] for i in picked):
         lips = clips.clip(name).lips
         columns = np.linspace(0, len(lips) - 1, _SHEET_COLUMNS).round().astype(int)
         rows.append((f"{name}  {len(lips) / FRAME_RATE_HZ:.2f} s", list(lips[columns])))

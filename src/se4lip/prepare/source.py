@@ -139,12 +139,13 @@ class _Piece:
     pictures: Iterator[np.ndarray]
     samples: Float32[np.ndarray, " S"]
     alone: bool
+    heard: str  # which of several sound tracks
 
 
 def _source_pieces(job: Job, tracker: Tracker, tell: Callable[[float], None]) -> Iterator[_Piece]:
     info = probe_video(job.recording)
     if not info.has_sound:
-        raise InputError("no sound")
+        raise InputError(f"no sound{info.heard}")
     longest = max(1, math.floor(job.config.longest_clip_s * FRAME_RATE_HZ))
     shortest = math.ceil(job.config.shortest_clip_s * FRAME_RATE_HZ)
     size = longest
@@ -156,7 +157,7 @@ def _source_pieces(job: Job, tracker: Tracker, tell: Callable[[float], None]) ->
     tape = _Tape(iter_clip_speech(job.recording, chunk_s=1.0))
     for piece, alone in _cut_up(sightings, size, shortest):
         samples = tape.take(len(piece) * SAMPLES_PER_FRAME)
-        yield _Piece(piece, itertools.islice(pictures, len(piece)), samples, alone)
+        yield _Piece(piece, itertools.islice(pictures, len(piece)), samples, alone, info.heard)
 
 
 def _usable(piece: _Piece, start: int, config: PrepareConfig) -> tuple[FaceTrack, int]:
@@ -167,7 +168,7 @@ def _usable(piece: _Piece, start: int, config: PrepareConfig) -> tuple[FaceTrack
             f"{math.ceil(config.shortest_clip_s * FRAME_RATE_HZ)}"
         )
     if np.abs(piece.samples).max(initial=0) < _SILENCE:
-        raise InputError("no sound, only silence")
+        raise InputError(f"no sound{piece.heard}, only silence")
     return follow(piece.sightings, config.follow, start)
 
 
