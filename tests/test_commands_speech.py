@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from se4lip.io.video import probe_video
 from se4lip.io.weights import save_weights
 from se4lip.synthesis.encode_speech import encode, encode_file, encode_to_file
 from se4lip.synthesis.inspect_video import inspect_video
-from se4lip.types import Speech
+from se4lip.types import InputError, Speech
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,17 @@ def test_several_recordings_are_encoded_and_none_is_lost_for_another(
     np.testing.assert_array_equal(np.load(tmp_path / "all" / "speech.npy"), alone)
     code, printed, said = run(capsys, *(one for one in arguments if one != sounds[1]))
     assert (code, printed, said) == (0, f"2 recordings encoded: {tmp_path / 'all'}\n", "")
+
+
+def test_one_recording_may_go_into_a_folder_too(speech, encoder, tmp_path, capsys):
+    """As a pattern that matches one file asks for."""
+    (tmp_path / "all").mkdir()
+    arguments = ("encode", speech, "-o", tmp_path / "all", "--encoder", encoder)
+    assert run(capsys, *arguments)[1] == f"1 recording encoded: {tmp_path / 'all'}\n"
+    assert np.load(tmp_path / "all" / "speech.npy").shape == (31, 512)
+    for folder in (".", "/"):
+        with pytest.raises(InputError, match=f"cannot write {folder}: is a directory: choose"):
+            encode_to_file(speech, Path(folder), encoder)
 
 
 @given(  # a live filter of odd rates has 16,000 kernels, which take seconds to make
@@ -275,8 +287,10 @@ def test_the_bar_of_speak_moves_with_the_video(second, tmp_path, capsys, monkeyp
         (("mute.mp4", "-o", "f.npy"), "has no sound: give a file with an audio track"),
         (("nan.wav", "-o", "f.npy"), "NaN"),
         (("speech.wav", "-o", "speech.wav/f.npy"), "cannot write"),
-        (("speech.wav", "-o", "."), "cannot write .: is a directory: choose another output"),
-        (("speech.wav", "-o", "/"), "cannot write /: is a directory: choose another output"),
+        (
+            ("speech.wav", "-o", "f.npy", "--overwrite"),
+            "--overwrite is of files for another system",
+        ),
         (("speech.wav", "-o", "f.npy", "--encoder", "other.safetensors"), "holds avatar weights"),
         (("speech.wav", "-o", "f.npy", "--encoder", "text.wav"), "no safetensors file"),
         (("speech.wav", "-o", "f.npy", "--encoder", "newer.safetensors"), "update se4lip"),

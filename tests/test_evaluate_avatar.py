@@ -184,12 +184,12 @@ def test_what_seen_could_not_heed_is_refused(made, tmp_path, capsys, flags, sent
     [
         (
             ("--nerf.pictures.steps", "10"),
-            "--nerf is of heads drawn by 'nerf', and this one is drawn by 'splat': give --renderer "
-            "nerf, or leave it out",
+            "heads drawn by 'splat' know nothing of --nerf: give --renderer nerf, or leave --nerf "
+            "out",
         ),
         (
             ("--renderer", "nerf", "--pictures.steps", "10", "--curves", "3"),
-            "--curves and --pictures is of heads drawn by 'splat', and this one is drawn by 'nerf'",
+            "heads drawn by 'nerf' know nothing of --curves and --pictures: give --renderer splat,",
         ),
     ],
 )

@@ -239,6 +239,25 @@ def test_all_videos_of_a_folder_are_found_and_what_leads_nowhere_is_told(tmp_pat
     ]
 
 
+@pytest.mark.parametrize("name", ["alias", "z-alias"])
+def test_what_is_linked_too_is_called_by_its_own_name(name, tmp_path):
+    videos = tmp_path / "videos"
+    talk(videos / "real" / "a.mp4", 50)
+    (videos / name).symlink_to(videos / "real")
+    run([videos], tmp_path / "set")
+    assert open_dataset(tmp_path / "set").names == ("real__a",)
+
+
+def test_a_folder_of_links_that_lead_nowhere_is_told_as_that(tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "a.mp4").symlink_to(tmp_path / "unmounted" / "a.mp4")
+    assert said([videos], tmp_path / "set") == (
+        f"folder {videos} holds links alone that lead nowhere, as a.mp4: make them lead to videos "
+        "again"
+    )
+
+
 def test_a_clip_that_somebody_removed_keeps_no_other_from_being_made(tmp_path):
     first, second = (talk(tmp_path / "v" / f"{name}.mp4", n) for name, n in (("a", 50), ("b", 60)))
     run([first], tmp_path / "set")
@@ -247,7 +266,7 @@ def test_a_clip_that_somebody_removed_keeps_no_other_from_being_made(tmp_path):
     done = run([second], tmp_path / "set")
     assert done.clips == 1 and read_picture(done.contact_sheet).shape[1] > 8 * 96
     assert [(one.name, one.reason) for one in done.skipped] == [
-        ("a", "its file is gone: prepare a.mp4 again")
+        ("a", "its file is gone: prepare ../v/a.mp4 again")
     ]
 
 

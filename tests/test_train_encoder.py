@@ -413,6 +413,8 @@ def test_weights_of_another_shape_are_no_start(tmp_path):
     longer = SE4Lip(replace(SMALL, speech=replace(SMALL.speech, window=Window(9), pooled=2)))
     take_up(longer, file)
     assert all(torch.equal(value, saved[name]) for name, value in longer.state_dict().items())
+    with pytest.raises(InputError, match="was made with another model configuration"):
+        take_up(longer, file, speech_learns=False)  # features would change and keep their checksum
 
 
 def test_speech_learns_on_and_lips_stay_to_the_bit(tmp_path):
@@ -430,7 +432,7 @@ def test_speech_learns_on_and_lips_stay_to_the_bit(tmp_path):
     assert encoder_identity(file).sha256 != encoder_identity(first).sha256
     with pytest.raises(InputError, match="the lip encoder is to stay as it is, and none was given"):
         train_encoder([data], tmp_path / "none", held, device="cpu")
-    with pytest.raises(InputError, match="of speech and lips one must learn: leave --hold-speech"):
+    with pytest.raises(InputError, match="--hold-speech and --hold-lips were both given"):
         replace(held, hold_speech=True)
 
 

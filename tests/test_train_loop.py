@@ -264,3 +264,6 @@ def test_long_work_says_how_long_the_rest_will_take(monkeypatch):
     monkeypatch.setattr("se4lip.train.log.time.monotonic", lambda: next(clock))
     assert list(said_along(iter("abcde"), 5, "letters", said.append)) == list("abcde")
     assert said == ["letters: 2 of 5, 0:15 left", "letters: 4 of 5, 0:05 left"]
+    clock, said = iter([0.0, 30.0, 31.0]), []  # the first took long to come
+    assert list(said_along(iter("ab"), 2, "letters", said.append)) == list("ab")
+    assert said == ["letters: 1 of 2, 0:31 left"]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-LEAST_RECORDINGS = 8  # fewer give no interval
+from se4lip.evaluation.languages import LEAST_RECORDINGS
+
 _KNOWN = 0.99  # of resamples, or there is no interval either
 _RESAMPLES, _BOUNDS = 10_000, (2.5, 97.5)
 

@@ -205,8 +205,8 @@ def _refuse_of_other_renderer(renderer: Renderer, recipe: AvatarRecipe) -> None:
     for other, parts in _ONLY_OF.items():
         if other != renderer and (flags := _changed(recipe, parts)):
             raise InputError(
-                f"{' and '.join(flags)} is of heads drawn by {other!r}, and this one is drawn by "
-                f"{renderer!r}: give --renderer {other}, or leave it out"
+                f"heads drawn by {renderer!r} know nothing of {' and '.join(flags)}: give "
+                f"--renderer {other}, or leave {' and '.join(flags)} out"
             )
 
 

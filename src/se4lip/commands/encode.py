@@ -33,7 +33,8 @@ def encode(arguments: list[str]) -> int | None:
         """Lip features of any audio or video file: float32 [T, 512] at 25 fps in a .npy file.
 
         A note of the encoder lies beside it in a .json file; `se4lip speak --features` asks for it.
-        Of several files each is written into the folder OUT, as NAME.npy.
+        Of several files, or where OUT is a folder that is there, each is written into it, as
+        NAME.npy.
 
         With --for, the files that an existing talking-head system loads unchanged; AUDIO may then
         be that system's data folder, and the files go where it looks. --for list names them all.
@@ -53,7 +54,11 @@ def encode(arguments: list[str]) -> int | None:
                 raise InputError(
                     "no output was named: give -o FEATURES.npy, or -o FOLDER for several sounds"
                 )
-            if len(audio) == 1:
+            if overwrite:
+                raise InputError(
+                    "--overwrite is of files for another system: add --for, or leave it out"
+                )
+            if len(audio) == 1 and not out.is_dir():
                 _encode_one(audio[0], out, encoder, json)
             else:
                 _encode_many(audio, out, encoder, json)

@@ -31,7 +31,9 @@ class SpeechEncoderConfig:
     channel: ChannelConfig = field(default_factory=ChannelConfig)
     window: Window = field(default_factory=Window)
     projection: int = 256  # linear layer that the GRU reads, shared by overlapping windows
-    pooled: int = 1  # columns of 10 ms of which the GRU reads the mean: long windows cost less
+    # Columns of 10 ms of which the GRU reads the mean, so that long windows cost less; the oldest
+    # of a window that make no whole mean are not read.
+    pooled: int = 1
     hidden: int = 256
     layers: int = 1
     bidirectional: bool = True  # inside the window, which ends 80 ms after the frame's time

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import inspect
 import itertools
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -118,10 +120,9 @@ def compiler(*sources: ModuleType, **options: Any) -> Callable[[Callable[..., No
     numba's own cache watches no file but the kernel's, though constants and functions of others
     are compiled in; the cache file's name, made of the kernel's, tells it of the rest.
     """
-    stamp = stamp_of(sources)
 
     def compiled(kernel: Callable[..., None]) -> Any:
-        kernel.__qualname__ += f"_{stamp}"
+        kernel.__qualname__ += f"_{stamp_of((*sources, sys.modules[kernel.__module__]))}"
         return jit.compiled(kernel, **options)
 
     return compiled
@@ -130,14 +131,18 @@ def compiler(*sources: ModuleType, **options: Any) -> Callable[[Callable[..., No
 def stamp_of(sources: Iterable[ModuleType]) -> str:
     """A hash of what is written in modules and in those of ours that they name, and so on.
 
-    Not when they were written: a copy keeps that, or makes it the same for all.
+    Not when they were written: a copy keeps that, or makes it the same for all. What is shipped
+    without its text goes by the version of the package.
     """
     found: dict[str, str] = {}
     waiting = [*sources]
     while waiting:
         module = waiting.pop()
         if module.__name__ not in found:
-            found[module.__name__] = inspect.getsource(module)
+            try:
+                found[module.__name__] = inspect.getsource(module)
+            except OSError:
+                found[module.__name__] = importlib.metadata.version("se4lip")
             named = (one for one in vars(module).values() if isinstance(one, ModuleType))
             waiting += [one for one in named if one.__name__.startswith("se4lip.")]
     return hashlib.sha256("".join(found[name] for name in sorted(found)).encode()).hexdigest()[:16]

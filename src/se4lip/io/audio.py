@@ -52,7 +52,8 @@ def promised_duration_s(path: Path | str) -> float:
 
 
 def holds_sound(path: Path | str) -> bool:
-    """Whether there is any in the track that is heard: some programs write a track and nothing."""
+    """Whether there is any in the track that is heard: some programs write a track and nothing in
+    it. The file is opened for that, for who has it open has read on in it."""
     with opened(path, "audio") as container, contextlib.suppress(av.error.FFmpegError):
         if not container.streams.audio:
             return False
@@ -61,7 +62,8 @@ def holds_sound(path: Path | str) -> bool:
 
 
 def which_is_heard(container: Any) -> str:
-    """ " in sound track 2 of 3", and nothing where there is one."""
+    """Words to put behind "no sound" and the like, as " in sound track 2 of 3"; none where there is
+    but one."""
     tracks = container.streams.audio
     if len(tracks) < 2:
         return ""

@@ -215,8 +215,8 @@ def set_av_offsets(path: Path | str, frames: Mapping[str, float]) -> None:
     wrong = next((one for one in frames.values() if not abs(one) <= LARGEST_OFFSET_FRAMES), None)
     if wrong is not None:
         raise InputError(
-            f"an offset of {wrong} frames is no number of them, or more than "
-            f"{LARGEST_OFFSET_FRAMES}: give another, such as 1.0"
+            f"an offset of {wrong} frames was given, but -{LARGEST_OFFSET_FRAMES} to "
+            f"{LARGEST_OFFSET_FRAMES} are needed: give another, such as 1.0"
         )
     unknown = frames.keys() - {entry.name for entry in read_index(path).sources}
     if unknown:

@@ -13,6 +13,7 @@ from se4lip.types import FRAME_RATE_HZ, InputError
 INDEX = "dataset.json"
 _ANEW = "prepare the data set anew, into another folder"
 LARGEST_OFFSET_FRAMES = 90_000  # an hour
+_KINDS = {str: "text", int: "whole number", dict: "table"}
 T = TypeVar("T")
 
 
@@ -71,18 +72,29 @@ def read_index(path: Path | str) -> Index:
     check_version(found, f"data set {path}", _ANEW)
     try:
         index = Index(_of(dict, found["settings"]), tuple(map(_source, found["sources"])))
-        names = [source.name for source in index.sources]
-        if found["frame_rate_hz"] != FRAME_RATE_HZ or len(names) != len({*names}):
-            raise ValueError("another frame rate, or two recordings of one name")
+        if found["frame_rate_hz"] != FRAME_RATE_HZ:
+            raise ValueError(f"frame_rate_hz is {found['frame_rate_hz']}")
+        _all_different([source.name for source in index.sources])
+        _all_different([clip.name for source in index.sources for clip in source.clips])
         return index
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"data set index {file} is damaged: {_ANEW}") from error
+    except KeyError as error:
+        raise InputError(
+            f"data set index {file} is damaged, {error} is missing: {_ANEW}"
+        ) from error
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise InputError(f"data set index {file} is damaged, {error}: {_ANEW}") from error
+
+
+def _all_different(names: list[str]) -> None:
+    twice = {name for name in names if names.count(name) > 1} if len({*names}) < len(names) else ()
+    if twice:
+        raise ValueError(f"{min(twice)!r} is there twice")
 
 
 def _source(entry: dict[str, Any]) -> SourceEntry:
     offset = float(entry["av_offset_frames"])
     if not abs(offset) <= LARGEST_OFFSET_FRAMES:  # nor NaN
-        raise ValueError(f"sound that lies {offset} frames off")
+        raise ValueError(f"av_offset_frames is {offset:g}")
     return SourceEntry(
         name=_of(str, entry["name"]),
         source=_of(str, entry["source"]),
@@ -91,7 +103,7 @@ def _source(entry: dict[str, Any]) -> SourceEntry:
         sha256=_of(str, entry["sha256"]),
         clips=tuple(
             ClipEntry(
-                _of(str, clip["name"]),
+                _file_name(clip["name"]),
                 _count(clip["start_frame"]),
                 _count(clip["frames"]),
                 _count(clip["filled_frames"]),
@@ -107,13 +119,19 @@ def _source(entry: dict[str, Any]) -> SourceEntry:
 
 def _of(kind: type[T], value: Any) -> T:
     if not isinstance(value, kind):
-        raise TypeError(f"{value!r} is no {kind.__name__}")
+        raise TypeError(f"{value!r} is no {_KINDS[kind]}")
     return value
 
 
+def _file_name(value: Any) -> str:
+    if not _of(str, value) or "/" in value or "\\" in value or value in {".", ".."}:
+        raise ValueError(f"{value!r} is no name of a clip")
+    return str(value)
+
+
 def _count(value: Any) -> int:
-    if _of(int, value) < 0:
-        raise ValueError(f"{value} is below 0")
+    if isinstance(value, bool) or _of(int, value) < 0:
+        raise ValueError(f"{value} is no count")
     return int(value)
 
 

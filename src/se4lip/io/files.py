@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -46,7 +47,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     try:
         _check_goal(goal)
         goal.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(goal)
+        _sweep(goal.parent)
         part.touch()
     except OSError as error:
         raise InputError(f"cannot write {goal}: {_why(error)}: choose another output") from error
@@ -63,19 +64,22 @@ def atomic(path: Path | str) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _sweep(goal: Path) -> None:
-    """Remove what writers of ``goal`` that were killed have left beside it.
+@functools.cache  # to look through a folder of many clips costs more than to write one
+def _sweep(folder: Path) -> None:
+    """Remove what writers that were killed have left in ``folder``, once in a process.
 
     Their processes are gone. On a folder that several machines share another's process cannot be
     seen, so what was written to within the hour stays.
     """
-    name = re.compile(rf"\.{re.escape(goal.stem)}\.(\d+)-\d+\.part{re.escape(goal.suffix)}")
-    with contextlib.suppress(OSError):  # a folder need not be readable to be written into
-        for entry in os.scandir(goal.parent):
-            found = name.fullmatch(entry.name)
-            old = found and time.time() - entry.stat().st_mtime > _ABANDONED_S
-            if found and old and not _runs(int(found[1])):
-                Path(entry).unlink()
+    try:
+        left = [path for path in folder.iterdir() if is_temporary(path)]
+    except OSError:  # a folder need not be readable to be written into
+        return
+    for path in left:
+        process = int(re.findall(r"\d+", path.name.rpartition(".part")[0])[-2])
+        with contextlib.suppress(OSError):  # somebody else sweeps as well
+            if time.time() - path.stat().st_mtime > _ABANDONED_S and not _runs(process):
+                path.unlink()
 
 
 def _runs(process: int) -> bool:

@@ -46,7 +46,8 @@ _SHEET_ROWS, _SHEET_COLUMNS = 24, 8
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run has brought about, for the sources it was given."""
+    """What a run has brought about, for the sources it was given; ``skipped`` also names clips of
+    others whose files are gone."""
 
     clips: int
     frames: int
@@ -180,6 +181,11 @@ def _recordings(
             if not path.exists()
         ]
         videos = [path for path in named if path.is_file()]
+        if named and not any(path.exists() for path in named):
+            raise InputError(
+                f"folder {source} holds links alone that lead nowhere, as {named[0].name}: make "
+                "them lead to videos again"
+            )
         if not videos:
             raise InputError(
                 f"folder {source} holds no videos ({' '.join(sorted(VIDEO_SUFFIXES))}): "
@@ -200,6 +206,8 @@ def _files_in(folder: Path) -> Iterator[Path]:
     entered = {folder.resolve()}
     for place, folders, files in os.walk(folder, followlinks=True):
         yield from (Path(place, name) for name in files)
+        # Links last, so that what is here is called by its own name; in an order of ours.
+        folders.sort(key=lambda name: (Path(place, name).is_symlink(), name))
         for name in [*folders]:
             inner = Path(place, name).resolve()
             if inner in entered:  # or a link to its own parent would lead round for ever
@@ -380,7 +388,8 @@ def _lost(out: Path, entries: Iterable[SourceEntry]) -> Iterator[SkippedEntry]:
     for entry in entries:
         for clip in entry.clips:
             if not store.clip_file(out, clip.name).exists():
-                yield SkippedEntry(clip.name, f"its file is gone: prepare {entry.source} again")
+                recording = Path(entry.folder, entry.source).as_posix()
+                yield SkippedEntry(clip.name, f"its file is gone: prepare {recording} again")
 
 
 def _sheet(out: Path, without: Container[str]) -> np.ndarray:

@@ -85,7 +85,8 @@ class EncoderRecipe:
         within(self, validation_clips=(1, math.inf), auxiliary=(0, 1e6))
         if self.hold_speech and self.hold_lips:
             raise InputError(
-                "of speech and lips one must learn: leave --hold-speech or --hold-lips out"
+                "--hold-speech and --hold-lips were both given, and one of the two must learn: "
+                "leave one of them out"
             )
 
 
@@ -101,8 +102,12 @@ class EncoderTask:
         self.corpus = corpus.to(self.device)
         self.clip_frames = corpus.frames.cpu()
         self.probes = probes
-        held = [module.speech, module.read_contour] if recipe.hold_speech else []
-        for part in [*held, module.lips] if recipe.hold_lips else held:
+        held: list[nn.Module] = []
+        if recipe.hold_speech:
+            held += [module.speech, module.read_contour]
+        if recipe.hold_lips:
+            held += [module.lips]
+        for part in held:
             part.eval().requires_grad_(False)
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.world = distributed.get_world_size() if distributed.is_initialized() else 1
@@ -223,17 +228,19 @@ def set_spectrum_statistics(module: SE4Lip, corpus: Corpus) -> None:
     speech.scale.copy_(columns.std(0).clamp_min(0.05))
 
 
-def take_up(module: SE4Lip, start: Path) -> None:
-    """Give ``module`` the weights of the file ``start``. Its window of speech may be another: the
-    GRU has the same weights for any.
+def take_up(module: SE4Lip, start: Path, speech_learns: bool = True) -> None:
+    """Give ``module`` the weights of the file ``start``. Where speech learns on, its window may be
+    another, for the GRU has the same weights for any; features that are to stay have theirs.
 
     Raises:
         InputError: ``start`` cannot be read, or is of another shape than the recipe asks for.
     """
     begun = load_encoder(start)
-    speech = module.config.speech
-    heard = replace(begun.config.speech, window=speech.window, pooled=speech.pooled)
-    if replace(begun.config, speech=heard) != module.config:
+    speech, wanted = module.config.speech, begun.config
+    if speech_learns:
+        heard = replace(wanted.speech, window=speech.window, pooled=speech.pooled)
+        wanted = replace(wanted, speech=heard)
+    if wanted != module.config:
         raise InputError(
             f"{start} was made with another model configuration than this recipe asks for: leave "
             "the model's options as they were then, or train from the beginning"
@@ -310,7 +317,7 @@ def train_encoder(
         if start is None:
             set_spectrum_statistics(module, corpus)
         else:
-            take_up(module, start)
+            take_up(module, start, speech_learns=not recipe.hold_speech)
         module.to(where)
         identity: dict[str, Any] = {
             **asked,

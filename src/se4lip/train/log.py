@@ -28,7 +28,7 @@ def said_along(
     began = said = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
-        if now - said >= _SAY_EVERY_S:
+        if done and now - said >= _SAY_EVERY_S:
             said, left = now, (now - began) / done * (count - done)
             report(f"{what}: {done} of {count}, {duration(left)} left")
         yield item

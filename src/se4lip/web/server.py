@@ -58,7 +58,7 @@ def _as_browsers_write(host: str) -> str:
     """127.0.0.1 for 127.1, 0.0.0.0 for 0, ::1 for 0::1; names as they are."""
     with contextlib.suppress(ValueError):
         return str(ipaddress.ip_address(host))
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         return sockets.inet_ntoa(sockets.inet_aton(host))
     return host
 
@@ -150,9 +150,9 @@ def load_avatars(
         InputError: files that cannot be used, or a head that cannot hear live sound.
     """
     avatars: dict[str, Avatar] = {}
-    # A file may be given by its run's folder too, and twice.
-    for file in dict.fromkeys(avatar_file(one).resolve() for one in given):
-        name = stem = file.parent.name if file.name == AVATAR_FILE else file.stem
+    # A file may be given by its run's folder too, and twice. A link is called by its own name.
+    for file in dict.fromkeys(avatar_file(one).absolute() for one in given):
+        name = stem = (file.parent.name if file.name == AVATAR_FILE else "") or file.stem
         number = 2
         while name in avatars:
             name, number = f"{stem} {number}", number + 1
@@ -191,20 +191,7 @@ async def serving(avatars: Mapping[str, Avatar], config: ServeConfig) -> AsyncIt
         InputError: the address cannot be used, or aiohttp is missing.
     """
     web = _aiohttp_web()
-    try:
-        listening = sockets.create_server(
-            (config.host, config.port),
-            family=sockets.AF_INET6 if ":" in config.host else sockets.AF_INET,
-        )
-    except OSError as error:
-        # Asked of the system anew: Python adds what it tried. What resolves names has own numbers.
-        known = error.errno is not None and not isinstance(error, sockets.gaierror)
-        why = os.strerror(error.errno or 0) if known else error.strerror or str(error)
-        taken = known and error.errno in {errno.EADDRINUSE, errno.EACCES}
-        raise InputError(
-            f"cannot listen on {config.host} port {config.port}: {why}: "
-            + ("choose another with --port" if taken else "give --host an address of this machine")
-        ) from error
+    listening = _listening(config.host, config.port)
     port = listening.getsockname()[1]
     places = config.viewers
     if places is None:
@@ -242,6 +229,22 @@ async def serving(avatars: Mapping[str, Avatar], config: ServeConfig) -> AsyncIt
         finally:
             door.close()
             await runner.cleanup()
+
+
+def _listening(host: str, port: int) -> sockets.socket:
+    family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
+    here, asked = "give --host an address of this machine", f"cannot listen on {host} port {port}"
+    try:
+        sockets.getaddrinfo(host, port, family)
+    except (OSError, ValueError, TypeError) as error:  # among them names that none can have
+        raise InputError(f"{asked}: no address is known by this name: {here}") from error
+    try:
+        return sockets.create_server((host, port), family=family)
+    except OSError as error:
+        taken = error.errno in {errno.EADDRINUSE, errno.EACCES}
+        why = os.strerror(error.errno or 0)  # without what Python adds
+        remedy = "choose another with --port" if taken else here
+        raise InputError(f"{asked}: {why}: {remedy}") from error
 
 
 class _Full(asyncio.Protocol):
