@@ -91,6 +91,11 @@ def cast_for(
     return f"{voice}-{other}", (1 - share) * styles[voice] + share * styles[other], speed
 
 
+def sound_file(lent: Path, name: str, voice: str, speed: float) -> Path:
+    """Of what decides it: another seed in the same folder casts other voices."""
+    return lent / "sounds" / f"{name}-{voice}-{speed:.3f}.npy"
+
+
 def opened(model: Path, styles: dict[str, np.ndarray]) -> Kokoro:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -179,15 +184,13 @@ def main() -> None:
 
     styles = styles_of(given.voices, given.styles)
     names = clips_of(open_dataset(given.dataset), given.split)
-    sounds = given.out / "sounds"
     writable_folder(given.out / "clips")
-    sounds.mkdir(parents=True, exist_ok=True)
+    (given.out / "sounds").mkdir(parents=True, exist_ok=True)
     kokoro = opened(given.model, styles)
     cast, files = {}, {}
     for name in with_progress(names, "speaking"):
         cast[name], style, speed = cast_for(name, given.seed, styles, given.blend)
-        # By what decides it: another seed in the same folder casts other voices.
-        files[name] = sounds / f"{name}-{cast[name]}-{speed:.3f}.npy"
+        files[name] = sound_file(given.out, name, cast[name], speed)
         if not files[name].exists():
             part = files[name].with_suffix(".part.npy")
             np.save(part, say(kokoro, transcript(name), style, speed))

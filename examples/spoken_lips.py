@@ -22,7 +22,15 @@ import numpy as np
 import torch
 from align_grid import transcript
 from jaxtyping import Float, Float32
-from other_voices import MARGIN_S, RATE, cast_for, styles_of, symbols_of, words_of
+from other_voices import (
+    MARGIN_S,
+    RATE,
+    cast_for,
+    sound_file,
+    styles_of,
+    symbols_of,
+    words_of,
+)
 from rich.progress import track as with_progress
 from safetensors.torch import load_file, save_file
 from spoken_words import Speaker, Spoken
@@ -128,9 +136,9 @@ def lessons(
     found = []
     for name in with_progress(lent.names, "reading what was lent"):
         of = name[: name.index("-")]
-        _, style, speed = cast_for(of, seed, styles, blended)
+        voice, style, speed = cast_for(of, seed, styles, blended)
         symbols = speaker.known(symbols_of(speaker.tokenizer, transcript(of)))
-        sound = np.load(lent.path / "sounds" / f"{of}.npy")
+        sound = np.load(sound_file(lent.path, of, voice, speed))
         ends_s = speaker.ends_s(symbols, style, speed)
         start_s = max(0.0, words_of(sound, transcript(of))[0][0][0] - MARGIN_S)
         contour = lip_contour(lent.clip(name).track)
