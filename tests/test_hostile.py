@@ -285,7 +285,7 @@ def test_data_sets_that_cannot_be_used(fault, place, tmp_path, capsys):
     ("where", "why"),
     [
         ("good.wav/a.npy", "not a directory"),
-        ("folder.wav", "is a directory"),
+        ("/dev/null", "not a regular file"),
     ],
 )
 def test_places_that_cannot_be_written(where, why, place, tmp_path, capsys):
