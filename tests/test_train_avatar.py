@@ -258,11 +258,6 @@ def test_what_was_heard_anew_is_known_for_learned(made, tmp_path):
             assert frames_learned(load_avatar(avatar), data, take) == share * len(take)
 
 
-def test_no_other_speech_is_put_under_a_take():
-    with pytest.raises(InputError, match=r"--voice.babble is 0.5, but a take is heard alone"):
-        replace(RECIPE, voice=replace(RECIPE.voice, babble=0.5))
-
-
 def test_a_head_is_made_wary_of_noise_and_keeps_all_else(made, tmp_path, monkeypatch):
     folder, file, _ = made
     speech = replace(RECIPE.speech, steps=2, validate_every=2)

@@ -1,5 +1,7 @@
 """What an avatar hears while it learns: noise around and under speech, and a gate for silence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from se4lip.face.expression import MouthModel
 from se4lip.head.speech_window import SpeechWindow, SpeechWindowConfig
 from se4lip.mesh import LOWER_INNER_LIP
+from se4lip.train.avatar import AvatarRecipe
 from se4lip.train.avatar_noise import NoiseConfig, in_noise, pieces_of, sounds_alone
 from se4lip.train.avatar_speech import (
     Heard,
@@ -251,3 +254,9 @@ def test_what_counts_as_closed_does_not_depend_on_how_much_rest_is_heard():
 def test_impossible_numbers_of_sounds_are_refused():
     with pytest.raises(InputError, match="-1 sounds were asked for: give 0 to 100000"):
         NoiseConfig(sounds=-1)
+
+
+def test_no_other_speech_is_put_under_a_take():
+    usual = AvatarRecipe()
+    with pytest.raises(InputError, match=r"--voice.babble is 0.5, but a take is heard alone"):
+        replace(usual, voice=replace(usual.voice, babble=0.5))

@@ -112,6 +112,12 @@ class Stretches:
         return self.start[:, None] + self.speed[:, None] * (first + stride * torch.arange(count))
 
 
+def check_speeds(speeds: tuple[float, float]) -> None:
+    """Raises: InputError when the faster one stands first."""
+    if speeds[0] > speeds[1]:
+        raise InputError(f"speeds are {speeds[0]} to {speeds[1]}: give the slower one first")
+
+
 def draw_stretches(
     corpus_frames: Int[Tensor, " clips"],
     batch: int,

@@ -34,6 +34,7 @@ from se4lip.train.checkpoint import check_begun
 from se4lip.train.corpus import (
     Corpus,
     Stretches,
+    check_speeds,
     columns_at,
     cut_lips,
     cut_speech,
@@ -78,10 +79,7 @@ class EncoderRecipe:
     def __post_init__(self) -> None:
         within(self, clips_per_step=(1, math.inf), windows_per_clip=(1, math.inf))
         within(self, window_stride=(1, math.inf), speeds=(0.1, 10), context_s=(0, 3600))
-        if self.speeds[0] > self.speeds[1]:
-            raise InputError(
-                f"speeds are {self.speeds[0]} to {self.speeds[1]}: give the slower one first"
-            )
+        check_speeds(self.speeds)
         within(self, validation_clips=(1, math.inf), auxiliary=(0, 1e6))
         if self.hold_speech and self.hold_lips:
             raise InputError(

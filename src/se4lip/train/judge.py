@@ -37,6 +37,7 @@ from se4lip.train.checkpoint import check_begun
 from se4lip.train.corpus import (
     Corpus,
     Stretches,
+    check_speeds,
     columns_at,
     cut_lips,
     cut_speech,
@@ -93,10 +94,7 @@ class JudgeRecipe:
         within(self, speeds=(0.1, 10), late_frames=(0, 15), late_spread=(1e-3, 1e3))
         least = self.model.window_frames + self.late_frames
         within(self, frames=(least, math.inf))
-        if self.speeds[0] > self.speeds[1]:
-            raise InputError(
-                f"speeds are {self.speeds[0]} to {self.speeds[1]}: give the slower one first"
-            )
+        check_speeds(self.speeds)
 
 
 class JudgeTask:
